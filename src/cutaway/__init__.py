@@ -29,7 +29,7 @@ _HOMES = {
     "write_report": "cutaway.report",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
     from cutaway.atlas import Atlas

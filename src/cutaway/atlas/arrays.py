@@ -50,9 +50,7 @@ def _plain(name: str, array: Tensor | np.ndarray) -> Tensor:
         # ascontiguousarray would turn a single number into an array of one.
         return torch.from_numpy(array.copy(order="C"))
     except TypeError as error:
-        raise BadInput(
-            f"Array {name!r} of type {array.dtype} cannot be stored; give numbers or booleans."
-        ) from error
+        raise BadInput(f"Array {name!r} of type {array.dtype} cannot be stored; give numbers or booleans.") from error
 
 
 class ArrayStore:
@@ -64,9 +62,7 @@ class ArrayStore:
     def path(self, array_hash: str) -> Path:
         """The file of this hash, whether it exists or not; anything but a sha256 in hex is refused."""
         if not _HASH.fullmatch(array_hash):
-            raise AtlasError(
-                f"{array_hash!r} was asked for; the name of an array is 64 hex digits, check the atlas."
-            )
+            raise AtlasError(f"{array_hash!r} was asked for; the name of an array is 64 hex digits, check the atlas.")
         return self.folder / array_hash[:2] / f"{array_hash}.safetensors"
 
     def put(self, packed: Packed) -> None:
@@ -83,9 +79,7 @@ class ArrayStore:
             temporary.replace(path)
             _flush_folder(path.parent)
         except OSError as error:
-            raise AtlasError(
-                explain_os_error(error, f"store an array of {len(packed.data)} bytes", path)
-            ) from error
+            raise AtlasError(explain_os_error(error, f"store an array of {len(packed.data)} bytes", path)) from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -136,9 +130,7 @@ class ArrayStore:
 def explain_os_error(error: OSError, asked: str, path: Path) -> str:
     """One sentence for a failed write: what was asked, what the system said, what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"There was no space left to {asked} ({path}); free some and run again, what is stored is kept."
-        )
+        return f"There was no space left to {asked} ({path}); free some and run again, what is stored is kept."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"It is not permitted to {asked} ({path}); choose a folder that you can write to."
     return f"The system could not {asked} ({path}: {error.strerror or error}); mend that and run again."

@@ -32,7 +32,8 @@ class Atlas:
 
     ``path`` is a folder; it is made, and opened, by the first use. ``database_url`` puts the facts on a
     server (any SQLAlchemy URL of PostgreSQL) while the arrays stay in the folder. With ``create=False`` a
-    missing atlas is an error instead. Several processes may use one atlas at once. Use it in a ``with`` block, or ``close()`` it.
+    missing atlas is an error instead. Several processes may use one atlas at once. Use it in a ``with`` block,
+    or ``close()`` it.
 
     >>> with Atlas("runs/vgg16-hed") as atlas:                      # doctest: +SKIP
     ...     atlas.bind(network.name, network.fingerprint)
@@ -66,9 +67,7 @@ class Atlas:
     def _make_folder(self) -> None:
         exists = (self.path / "atlas.db").exists() if self._in_folder else self.path.is_dir()
         if not self._may_create and not exists:
-            raise AtlasError(
-                f"There is no atlas at {self.path}; make one with cutaway observe or cutaway audit."
-            )
+            raise AtlasError(f"There is no atlas at {self.path}; make one with cutaway observe or cutaway audit.")
         if self.path.exists() and not self.path.is_dir():
             raise AtlasError(f"An atlas is a folder, and {self.path} is a file; name a folder.")
         try:

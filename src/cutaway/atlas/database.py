@@ -1,6 +1,7 @@
 """The facts of an atlas in a SQL database: SQLite beside the arrays, or a server through a SQLAlchemy URL."""
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
@@ -112,6 +113,8 @@ class Database:
             yield
         except DatabaseError as error:
             raise AtlasError(self._explain(str(error.orig))) from error
+        except json.JSONDecodeError as error:
+            raise AtlasError(f"{self.place} holds a row that cannot be read ({error}); delete the atlas.") from error
         except sqlite3.DatabaseError as error:  # while connecting, before SQLAlchemy wraps what is raised
             raise AtlasError(self._explain(str(error))) from error
 
@@ -139,15 +142,11 @@ def _engine(url: str) -> Engine:
         is_sqlite = parsed.get_backend_name() == "sqlite"
         engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS} if is_sqlite else {})
     except (ArgumentError, NoSuchModuleError) as error:
-        raise AtlasError(
-            "SQLAlchemy does not know this database URL; write DIALECT://HOST/DATABASE."
-        ) from error
+        raise AtlasError("SQLAlchemy does not know this database URL; write DIALECT://HOST/DATABASE.") from error
     except ImportError as error:
         raise Unavailable(f"This database URL needs a package: pip install {error.name}.") from error
     if engine.dialect.name not in _INSERT:
-        raise AtlasError(
-            f"An atlas can live in sqlite or postgresql, and {engine.dialect.name} was asked for."
-        )
+        raise AtlasError(f"An atlas can live in sqlite or postgresql, and {engine.dialect.name} was asked for.")
     if is_sqlite:
         event.listen(engine, "connect", _on_sqlite_connect)
         event.listen(engine, "begin", _on_sqlite_begin)
@@ -200,9 +199,7 @@ def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, 
         yield rows[start : start + ROWS_PER_STATEMENT]
 
 
-def select_records(
-    connection: Connection, kind: type[R], table: sa.Table, *where: Any, order: Any = ()
-) -> list[R]:
+def select_records(connection: Connection, kind: type[R], table: sa.Table, *where: Any, order: Any = ()) -> list[R]:
     """The rows that meet all conditions, as records."""
     order = order if isinstance(order, tuple) else (order,)
     query = sa.select(table).where(*where).order_by(*order)

@@ -24,9 +24,7 @@ class StimulusTable:
         """All sets, by name."""
         table = schema.stimulus_sets
         with self._database.read() as connection:
-            return select_records(
-                connection, StimulusSetRecord, table, order=(table.c.name, table.c.fingerprint)
-            )
+            return select_records(connection, StimulusSetRecord, table, order=(table.c.name, table.c.fingerprint))
 
     def of_set(self, fingerprint: str) -> list[StimulusRecord]:
         """The stimuli of a set, in the order in which they were shown."""
@@ -66,9 +64,7 @@ class CardTable:
         wanted = ((table.c.address, address), (table.c.kind, kind))
         where = [column == value for column, value in wanted if value is not None]
         with self._database.read() as connection:
-            return select_records(
-                connection, CardRecord, table, *where, order=(table.c.address, table.c.kind)
-            )
+            return select_records(connection, CardRecord, table, *where, order=(table.c.address, table.c.kind))
 
 
 class FindingTable:

@@ -55,9 +55,7 @@ class ObservationLog:
         """All observations, the oldest first."""
         table = schema.observations
         with self._database.read() as connection:
-            return select_records(
-                connection, ObservationRecord, table, order=(table.c.created_utc, table.c.id)
-            )
+            return select_records(connection, ObservationRecord, table, order=(table.c.created_utc, table.c.id))
 
     # -- shards ----------------------------------------------------------------------------------------------
 
@@ -95,9 +93,7 @@ class ObservationLog:
         """Stores a shard with its arrays; False (and nothing stored) if one of its batches is covered already."""
         packed = pack(arrays)
         with self._database.write() as connection:
-            covered = connection.execute(
-                _overlapping(shard.observation_id, shard.first_batch, shard.end)
-            ).first()
+            covered = connection.execute(_overlapping(shard.observation_id, shard.first_batch, shard.end)).first()
             if covered or not _running(connection, shard.observation_id):
                 return False
             # Inside the transaction, so that nobody's clean-up can come between the file and its row.
@@ -125,9 +121,7 @@ class ObservationLog:
         """Forgets a shard, so that its batches are wanted again; False if it was not there any more."""
         with self._database.write() as connection:
             statement = _remove_shards(shard.observation_id, shard.first_batch, shard.end)
-            dropped = connection.execute(
-                statement.where(schema.shards.c.array_hash == shard.array_hash)
-            ).rowcount
+            dropped = connection.execute(statement.where(schema.shards.c.array_hash == shard.array_hash)).rowcount
         self._discard({shard.array_hash})
         return dropped > 0
 
@@ -160,9 +154,7 @@ class ObservationLog:
             end = sa.update(schema.observations).where(schema.observations.c.id == observation_id)
             connection.execute(end.values(status="done", seen=seen, skipped=skipped))
             connection.execute(sa.delete(table).where(table.c.observation_id == observation_id))
-            connection.execute(
-                sa.delete(schema.claims).where(schema.claims.c.observation_id == observation_id)
-            )
+            connection.execute(sa.delete(schema.claims).where(schema.claims.c.observation_id == observation_id))
         self._discard({shard.array_hash for shard in shards})
         return True
 
@@ -171,22 +163,16 @@ class ObservationLog:
         table = schema.results
         with self._database.read() as connection:
             where = table.c.observation_id == observation_id
-            return select_records(
-                connection, ResultRecord, table, where, order=(table.c.site, table.c.reducer)
-            )
+            return select_records(connection, ResultRecord, table, where, order=(table.c.site, table.c.reducer))
 
     def reopen(self, damaged: Sequence[ResultRecord]) -> None:
         """Forgets damaged results of one observation and sets it running again."""
         table = schema.results
         with self._database.write() as connection:
             for result in damaged:
-                same = [
-                    table.c[name] == getattr(result, name) for name in ("observation_id", "site", "reducer")
-                ]
+                same = [table.c[name] == getattr(result, name) for name in ("observation_id", "site", "reducer")]
                 connection.execute(sa.delete(table).where(*same, table.c.array_hash == result.array_hash))
-                again = sa.update(schema.observations).where(
-                    schema.observations.c.id == result.observation_id
-                )
+                again = sa.update(schema.observations).where(schema.observations.c.id == result.observation_id)
                 connection.execute(again.values(status="running"))
 
     def _discard(self, hashes: set[str]) -> None:
@@ -229,9 +215,7 @@ def _remove_shards(observation_id: str, first: int, end: int) -> sa.Delete:
 def _delete_claims(connection: Connection, observation_id: str, first: int, end: int) -> None:
     table = schema.claims
     connection.execute(
-        sa.delete(table).where(
-            table.c.observation_id == observation_id, table.c.batch.between(first, end - 1)
-        )
+        sa.delete(table).where(table.c.observation_id == observation_id, table.c.batch.between(first, end - 1))
     )
 
 

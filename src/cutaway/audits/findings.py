@@ -101,6 +101,7 @@ class RuleResult:
     tables: tuple[Table, ...] = ()
     figures: tuple["Figure", ...] = ()
     examined: tuple[str, ...] = ()  # sites whose units this rule measured, for coverage
+    units: tuple[tuple[str, Verdict], ...] = ()  # addresses that earned a verdict of their own, for coverage
     seconds: float = 0.0
 
 

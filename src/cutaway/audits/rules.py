@@ -27,8 +27,8 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile("quick", 48, 8, 40, 400, 24, 24, 1, 6, 6),
-    "full": Profile("full", 400, 12, 200, 4000, 120, 120, 5, 20, 30),
+    "quick": Profile("quick", 48, 8, 40, 400, 16, 40, 1, 6, 6),
+    "full": Profile("full", 400, 12, 200, 4000, 100, 200, 5, 20, 30),
 }
 
 

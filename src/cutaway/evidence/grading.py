@@ -39,9 +39,7 @@ class Test:
 
     def __post_init__(self) -> None:
         if not (math.isnan(self.q) or 0 <= self.q <= 1):
-            raise BadInput(
-                f"q = {self.q} against {self.null!r} is not a probability; correct p-values first."
-            )
+            raise BadInput(f"q = {self.q} against {self.null!r} is not a probability; correct p-values first.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +199,7 @@ def _not_mechanistic(circuit: CircuitEvidence | None, lines: Thresholds) -> Iter
     if not circuit.faithfulness >= lines.faithfulness:
         yield f"The circuit keeps {circuit.faithfulness:.0%} of the effect; {lines.faithfulness:.0%} is needed."
     if not circuit.random_percentile >= lines.percentile:
-        beaten = f"{circuit.random_percentile:.4g} % of random circuits of its size"
+        beaten = f"{circuit.random_percentile:.4g} % of random circuits"
         yield f"The circuit beats {beaten}; {lines.percentile:g} % is needed."
     if not circuit.illusion_passed:
         yield "The effect may run through a dormant pathway: the subspace-illusion check failed."

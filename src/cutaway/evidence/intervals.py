@@ -2,9 +2,9 @@
 
 Each statistic has the method whose coverage the room's property tests measure as 95 +- 2 %:
 
-    mean, difference   bootstrap-t over entities (Efron 1981; Hall 1988): percentile and BCa intervals of a
-                       mean cover about 92 % for exponential data at n = 30; the studentised bootstrap is
-                       second-order accurate
+    mean, difference   the farther ends of bootstrap-t over entities (Efron 1981; Hall 1988) and Student's t. The
+                       percentile and BCa bootstrap cover 92-93 % for the mean of 30 exponential values;
+                       bootstrap-t alone covers 92-93 % for a difference of two of them, the pair 94-96 %
     AUROC              delete-one-entity jackknife on the logit scale with Student's t (after Obuchowski 1997)
     proportion         Wilson's score interval
     rank correlation   Bonett and Wright (2000) on Fisher's scale
@@ -22,7 +22,7 @@ from scipy.special import expit, logit
 
 from cutaway.errors import BadInput
 from cutaway.evidence._arrays import Names, Numbers, as_codes, as_labels, as_numbers, as_stratum
-from cutaway.evidence.scores import concordant_pairs
+from cutaway.evidence.scores import concordant_pairs, midranks_within, pairs_by_cell
 
 RESAMPLES = 2000
 FEW_ENTITIES = 8  # below, the bootstrap has too few distinct resamples and Student's t takes over
@@ -83,7 +83,7 @@ def mean_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Interval of the mean over rows by the bootstrap-t over entities; Student's t below 8 entities."""
+    """Interval of the mean over rows, resampling entities; below 8 entities Student's t alone."""
     array = as_numbers(values, "Values")
     centre = array.mean()  # subtracting it first keeps the multiplied-out squares exact for large offsets
     sums = cluster_sums(array - centre, as_codes(entities, len(array), "Entities"))
@@ -117,19 +117,19 @@ def difference_interval(
 def _studentised(
     samples: list[ClusterSums], signs: list[float], level: float, resamples: int, rng: np.random.Generator
 ) -> Interval:
-    """Bootstrap-t interval of a signed sum of means."""
+    """Interval of a signed sum of means: each end is the farther one of bootstrap-t and Student's (Welch's) t."""
     if min(len(sample.sums) for sample in samples) < 2:
         return UNBOUNDED
     value = sum(sign * sample.mean for sign, sample in zip(signs, samples, strict=True))
-    error = np.sqrt(sum(sample.standard_error() ** 2 for sample in samples))
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    variances = np.array([sample.standard_error() ** 2 for sample in samples])
+    error, freedom = np.sqrt(variances.sum()), np.array([len(sample.sums) - 1 for sample in samples])
     if error == 0:
         return Interval(value, value)
-    fewest = min(len(sample.sums) for sample in samples)
-    if fewest < FEW_ENTITIES:
-        low, high = stats.t.ppf(tails, fewest - 1)
-    else:
-        low, high = np.quantile(_t_values(samples, signs, value, resamples, rng), tails)
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    low, high = stats.t.ppf(tails, variances.sum() ** 2 / (variances**2 / freedom).sum())
+    if freedom.min() >= FEW_ENTITIES - 1:
+        skewed = np.quantile(_t_values(samples, signs, value, resamples, rng), tails)
+        low, high = min(low, skewed[0]), max(high, skewed[1])
     return Interval(float(value - error * high), float(value - error * low))
 
 
@@ -146,9 +146,7 @@ def _t_values(
 def proportion_interval(successes: int, trials: int, *, level: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion of independent trials."""
     if trials < 1 or not 0 <= successes <= trials:
-        raise BadInput(
-            f"{successes} successes in {trials} trials is not a proportion; give 0 <= successes <= trials."
-        )
+        raise BadInput(f"{successes} successes in {trials} trials is not a proportion; give 0 <= successes <= trials.")
     bounds = stats.binomtest(successes, trials).proportion_ci(confidence_level=level, method="wilson")
     return Interval(float(bounds.low), float(bounds.high))
 
@@ -191,9 +189,7 @@ def auroc_interval(
     return _logit_jackknife(won[0] / pairs[0], left_out, rarer, level)
 
 
-def _logit_jackknife(
-    value: float, left_out: Float[np.ndarray, " entity"], rarer: int, level: float
-) -> Interval:
+def _logit_jackknife(value: float, left_out: Float[np.ndarray, " entity"], rarer: int, level: float) -> Interval:
     count = len(left_out)
     error = np.sqrt((count - 1) / count * np.square(left_out - left_out.mean()).sum())
     if error == 0 or value in (0.0, 1.0):
@@ -215,11 +211,11 @@ def _without_each(
     """
     row_won, row_pairs = _pairs_of_rows(values, truth, strata)
     own_won, own_pairs = np.bincount(codes, weights=row_won), np.bincount(codes, weights=row_pairs)
-    for entity in set(codes[truth]) & set(codes[~truth]):
-        rows = codes == entity
-        inner_won, inner_pairs = concordant_pairs(values[rows, None], truth[rows, None], strata[rows])
-        own_won[entity] -= inner_won[0]
-        own_pairs[entity] -= inner_pairs[0]
+    cells = codes * (strata.max() + 1) + strata
+    inner_won, inner_pairs = pairs_by_cell(values[:, None], truth[:, None], cells)
+    owner = np.unique(cells) // (strata.max() + 1)
+    own_won -= np.bincount(owner, weights=inner_won[:, 0])
+    own_pairs -= np.bincount(owner, weights=inner_pairs[:, 0])
     remaining = pairs - own_pairs
     return np.divide(won - own_won, remaining, out=np.full(len(own_won), np.nan), where=remaining > 0)
 
@@ -228,17 +224,10 @@ def _pairs_of_rows(
     values: Float[np.ndarray, " row"], truth: Bool[np.ndarray, " row"], strata: Int[np.ndarray, " row"]
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
     """For each row, the correctly ordered pairs it takes part in, and all its pairs (midrank placements)."""
-    won, pairs = np.zeros(len(values)), np.zeros(len(values))
-    for stratum in np.unique(strata):
-        rows = strata == stratum
-        ranks = stats.rankdata(values[rows])
-        for positive in (True, False):
-            mine = truth[rows] == positive
-            others = int((~mine).sum())
-            below = ranks[mine] - stats.rankdata(values[rows][mine]) if mine.any() else np.zeros(0)
-            won[np.flatnonzero(rows)[mine]] = below if positive else others - below
-            pairs[np.flatnonzero(rows)[mine]] = others
-    return won, pairs
+    classes = 2 * strata + truth
+    others = np.bincount(classes, minlength=2 * (strata.max() + 1))[classes ^ 1]
+    below = (midranks_within(values[:, None], strata) - midranks_within(values[:, None], classes))[:, 0]
+    return np.where(truth, below, others - below), others.astype(float)
 
 
 def bootstrap_interval(
@@ -268,8 +257,8 @@ def bootstrap_interval(
         rows = np.concatenate([members[entity] for entity in np.asarray(drawn, dtype=int)])
         return float(statistic(*(column[rows] for column in columns)))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # handled below
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # equal resamples are handled below
         result = stats.bootstrap(
             (np.arange(len(members)),), of_entities, n_resamples=resamples, vectorized=False,
             confidence_level=level, method=method, rng=np.random.default_rng(seed),

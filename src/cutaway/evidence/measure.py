@@ -90,14 +90,8 @@ def _unpaired(
 ) -> Measurement:
     a_codes = as_codes(a_entities, len(a), "Entities of the first sample")
     b_codes = as_codes(b_entities, len(b), "Entities of the second sample")
-    if (
-        a_entities is not None
-        and b_entities is not None
-        and set(_listed(a_entities)) & set(_listed(b_entities))
-    ):
-        raise BadInput(
-            "An entity occurs in both samples, so they are not independent; pair them with paired=True."
-        )
+    if a_entities is not None and b_entities is not None and set(_listed(a_entities)) & set(_listed(b_entities)):
+        raise BadInput("An entity occurs in both samples, so they are not independent; pair them with paired=True.")
     codes = np.concatenate([a_codes, b_codes + a_codes.max() + 1])
     sums = cluster_sums(np.concatenate([a, b]), codes)
     member = np.arange(len(sums.sums)) <= a_codes.max()
@@ -171,18 +165,14 @@ def measure_spearman(
     if len(a) != len(b):
         raise BadInput(f"The variables have {len(a)} and {len(b)} rows; give both for every row.")
     codes = as_codes(entities, len(a), "Entities")
-    ranks = [
-        stats.rankdata(sums.sums / sums.sizes) for sums in (cluster_sums(a, codes), cluster_sums(b, codes))
-    ]
+    ranks = [stats.rankdata(sums.sums / sums.sizes) for sums in (cluster_sums(a, codes), cluster_sums(b, codes))]
     x, y = (rank - rank.mean() for rank in ranks)
     scale = float(np.sqrt((x @ x) * (y @ y)))
     if scale == 0:
         raise BadInput("A variable has the same value for every entity, so it has no rank correlation.")
     shuffled = np.random.default_rng(seed).permuted(np.tile(y, (shuffles, 1)), axis=1)
     value = float(x @ y / scale)
-    return _measurement(
-        value, spearman_interval(value, len(x)), shuffled @ x / scale, alternative, len(x), seed
-    )
+    return _measurement(value, spearman_interval(value, len(x)), shuffled @ x / scale, alternative, len(x), seed)
 
 
 def measure_against_null(
@@ -204,9 +194,7 @@ def measure_against_null(
     if bootstrap is not None:
         low, high = np.quantile(as_numbers(bootstrap, "Bootstrap values"), (0.025, 0.975))
         interval = Interval(float(low), float(high))
-    return _measurement(
-        float(value), interval, as_numbers(null, "The null distribution"), alternative, n, seed
-    )
+    return _measurement(float(value), interval, as_numbers(null, "The null distribution"), alternative, n, seed)
 
 
 def _measurement(

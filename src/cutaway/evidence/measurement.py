@@ -4,6 +4,7 @@ seed.
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Measurement:
     @classmethod
     def from_json(cls, fields: dict[str, float | int | None]) -> "Measurement":
         """The inverse of :meth:`to_json`."""
-        return cls(**{key: math.nan if value is None else value for key, value in fields.items()})  # type:
-        ignore[arg - type]
+        known: dict[str, Any] = {key: math.nan if value is None else value for key, value in fields.items()}
+        return cls(**known)
 
     def __str__(self) -> str:
         interval = "" if math.isnan(self.low) else f" [{self.low:.3g}, {self.high:.3g}]"

@@ -59,7 +59,7 @@ class SpecResult:
 
 
 def specifications(*, minimum: int = MINIMUM, **axes: Sequence[Hashable]) -> tuple[Specification, ...]:
-    """All combinations of the axes' values; :class:`BadInput` for fewer than ``minimum`` (24 for an audit)."""
+    """Combinations of the axes' values; :class:`BadInput` for fewer than ``minimum`` (24 for an audit)."""
     for axis, values in axes.items():
         if len(values) == 0 or len(set(values)) != len(values):
             raise BadInput(f"Axis {axis!r} needs distinct values, found {list(values)}.")
@@ -106,11 +106,7 @@ class Multiverse:
         return sum(self._significant(result) for result in self.results) / len(self.results)
 
     def _significant(self, result: SpecResult) -> bool:
-        return (
-            result.measurement is not None
-            and result.measurement.p <= self.alpha
-            and result.sign == self.sign != 0
-        )
+        return result.measurement is not None and result.measurement.p <= self.alpha and result.sign == self.sign != 0
 
     @property
     def median(self) -> float:
@@ -156,7 +152,7 @@ def run_multiverse(
     alpha: float = 0.05,
     on_result: Callable[[SpecResult], None] | None = None,
 ) -> Multiverse:
-    """Ask ``question`` under each specification in turn; one that raises :class:`NotTestable` counts as failed.
+    """Ask ``question`` under each specification; one that raises :class:`NotTestable` counts as failed.
 
     ``on_result`` hears each answer as it comes (for a progress bar). Any other error stops the run: it is a
     defect, not an answer.

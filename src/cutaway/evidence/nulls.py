@@ -114,14 +114,8 @@ def random_sets(
     for name, size in needed.items():
         if len(rest.get(name, ())) < size:
             found = len(rest.get(name, ()))
-            raise BadInput(
-                f"A random set needs {size} members of {name}, only {found} are not chosen; choose fewer."
-            )
+            raise BadInput(f"A random set needs {size} members of {name}, only {found} are not chosen; choose fewer.")
     return [
-        tuple(
-            rest[name][i]
-            for name, size in needed.items()
-            for i in rng.choice(len(rest[name]), size, replace=False)
-        )
+        tuple(rest[name][i] for name, size in needed.items() for i in rng.choice(len(rest[name]), size, replace=False))
         for _ in range(count)
     ]

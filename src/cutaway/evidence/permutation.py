@@ -10,8 +10,8 @@ from cutaway.evidence._arrays import Numbers, as_numbers
 
 Alternative = Literal["two-sided", "greater", "less"]
 
-# Statistics of permuted data that are equal in exact arithmetic differ in their last bits; they must count as
-ties.TIE = 1e-12
+# Statistics that are equal in exact arithmetic differ in their last bits; they must count as ties.
+TIE = 1e-12
 
 
 def permutation_p(observed: float, null: Numbers, *, alternative: Alternative = "two-sided") -> float:
@@ -20,9 +20,7 @@ def permutation_p(observed: float, null: Numbers, *, alternative: Alternative = 
     "two-sided" doubles the smaller tail, so the null need not be symmetric about anything.
     """
     draws = as_numbers(null, "The null distribution")
-    return float(
-        permutation_p_units(np.array([observed], dtype=float), draws[:, None], alternative=alternative)[0]
-    )
+    return float(permutation_p_units(np.array([observed], dtype=float), draws[:, None], alternative=alternative)[0])
 
 
 def permutation_p_units(
@@ -64,9 +62,7 @@ def familywise_p(
     return (1 + _reaches(largest, standard[0]).sum(axis=0)) / (len(null) + 1)
 
 
-def _reaches(
-    null: Num[np.ndarray, "draw #unit"], observed: Num[np.ndarray, " unit"]
-) -> Bool[np.ndarray, "draw unit"]:
+def _reaches(null: Num[np.ndarray, "draw #unit"], observed: Num[np.ndarray, " unit"]) -> Bool[np.ndarray, "draw unit"]:
     return null >= observed - TIE * np.abs(observed)
 
 

@@ -110,9 +110,7 @@ def probe(
     )
 
 
-def probe_direction(
-    acts: Float[Tensor, "row d"], labels: Numbers, *, ridge: float = 0.1
-) -> Float[Tensor, " d"]:
+def probe_direction(acts: Float[Tensor, "row d"], labels: Numbers, *, ridge: float = 0.1) -> Float[Tensor, " d"]:
     """Unit direction of the probe trained on all rows, in the coordinates of ``acts``, towards the positive
     class.
     """
@@ -136,9 +134,7 @@ def _design(
     homes: dict[int, int] = {}
     for mine, home in zip(entity.tolist(), group.tolist()):
         if homes.setdefault(mine, home) != home:
-            raise BadInput(
-                "An entity lies in two groups, so holding out one leaks it; name entities inside groups."
-            )
+            raise BadInput("An entity lies in two groups, so holding out one leaks it; name entities inside groups.")
     return truth, group, entity
 
 
@@ -146,9 +142,7 @@ def _all_mixed(truth: Bool[np.ndarray, " row"], cells: Int[np.ndarray, " row"]) 
     return set(cells[truth]) == set(cells[~truth])
 
 
-def _folds(
-    truth: Bool[np.ndarray, " row"], group: Int[np.ndarray, " row"], folds: int, seed: int
-) -> np.ndarray:
+def _folds(truth: Bool[np.ndarray, " row"], group: Int[np.ndarray, " row"], folds: int, seed: int) -> np.ndarray:
     """Fold of each row: its group, or one of ``folds`` unions of groups that hold both classes."""
     count = int(group.max()) + 1
     if 2 <= count <= LARGEST_LEAVE_ONE_OUT and _all_mixed(truth, group):
@@ -162,9 +156,7 @@ def _folds(
         if _all_mixed(truth, fold) and len(set(fold.tolist())) == splits:
             return fold
         splits -= 1
-    raise NotTestable(
-        f"{count} groups cannot be split so that each part holds both classes; add groups of each class."
-    )
+    raise NotTestable(f"{count} groups cannot be split so that each part holds both classes; add groups of each class.")
 
 
 def _cross_validated(
@@ -229,9 +221,7 @@ def _dual(
     penalty = ridge * gram.diagonal().mean()
     if math.isinf(ridge) or penalty == 0:
         return targets, gram @ targets
-    factor = torch.linalg.cholesky(
-        gram + penalty * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    )
+    factor = torch.linalg.cholesky(gram + penalty * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
     dual = torch.cholesky_solve(targets, factor)
     return dual, targets - penalty * dual
 
@@ -282,9 +272,7 @@ def _against_shuffles(
     value, null = float(columns[0]), columns[1:]
     p = permutation_p(value, null, alternative="greater")
     n = int(entity.max()) + 1
-    return Measurement(
-        value, interval.low, interval.high, float(null.mean()), float(null.std(ddof=1)), p, n, seed
-    )
+    return Measurement(value, interval.low, interval.high, float(null.mean()), float(null.std(ddof=1)), p, n, seed)
 
 
 def _seen_aurocs(

@@ -1,7 +1,7 @@
 """Effect sizes that need more than one call to scipy: AUROC within strata, and Cohen's d."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 
 from cutaway.errors import BadInput
@@ -25,22 +25,41 @@ def auroc(scores: Numbers, labels: Numbers, *, strata: Names | None = None) -> f
 def concordant_pairs(
     scores: Float[np.ndarray, "row #column"],
     labels: Bool[np.ndarray, "row #column"],
-    strata: Shaped[np.ndarray, " row"],
+    strata: Int[np.ndarray, " row"],
 ) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
     """Positive-negative pairs that scores order correctly (ties half), and all pairs, by column.
 
-    Their ratio is the AUROC; it equals the Mann-Whitney U over n1 n0, computed from midranks. Columns
-    broadcast, so that one score can meet many shuffled labels.
+    Their ratio is the AUROC. Columns broadcast, so that one score can meet many shuffled labels.
     """
-    columns = max(scores.shape[1], labels.shape[1])
-    won, pairs = np.zeros(columns), np.zeros(columns)
-    for stratum in np.unique(strata):
-        rows = strata == stratum
-        ranks, positive = rankdata(scores[rows], axis=0), labels[rows]
-        n1 = positive.sum(axis=0)
-        won += np.einsum("rc,rc->c", *np.broadcast_arrays(ranks, positive)) - n1 * (n1 + 1) / 2
-        pairs += n1 * (rows.sum() - n1)
-    return won, pairs
+    won, pairs = pairs_by_cell(scores, labels, strata)
+    return won.sum(axis=0), pairs.sum(axis=0)
+
+
+def pairs_by_cell(
+    scores: Float[np.ndarray, "row #column"],
+    labels: Bool[np.ndarray, "row #column"],
+    cells: Int[np.ndarray, " row"],
+) -> tuple[Float[np.ndarray, "cell column"], Float[np.ndarray, "cell column"]]:
+    """:func:`concordant_pairs` of each cell, cells in ascending order: Mann-Whitney's U from midranks, and n1 n0."""
+    order = np.argsort(cells, kind="stable")
+    starts = np.unique(cells[order], return_index=True)[1]
+    positive = labels[order].astype(float)
+    ranks = midranks_within(scores[order], cells[order])
+    n1 = np.add.reduceat(positive, starts, axis=0)
+    sizes = np.diff(np.append(starts, len(cells)))[:, None]
+    won = np.add.reduceat(ranks * positive, starts, axis=0) - n1 * (n1 + 1) / 2
+    return won, np.broadcast_to(n1 * (sizes - n1), won.shape)
+
+
+def midranks_within(
+    values: Float[np.ndarray, "row column"], cells: Int[np.ndarray, " row"]
+) -> Float[np.ndarray, "row column"]:
+    """Rank of each value among the rows of its cell, 1 for the smallest, ties sharing their mean rank."""
+    codes = np.unique(cells, return_inverse=True)[1]
+    # One ranking serves all cells: ranks are at most n, so a step of n + 1 a cell keeps cells apart.
+    apart = rankdata(values, method="dense", axis=0) + codes[:, None] * (len(codes) + 1)
+    before = np.concatenate([[0], np.cumsum(np.bincount(codes))])[:-1]
+    return rankdata(apart, axis=0) - before[codes][:, None]
 
 
 def cohens_d(first: Numbers, second: Numbers) -> float:

@@ -72,7 +72,12 @@ def _registered(original: str) -> str:
 
 def _attention_around(original: str) -> Callable[..., Any]:
     def attention(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
     ) -> Any:
         function = _original(module, original)
         taps = _ACTIVE.get(id(module))
@@ -124,7 +129,8 @@ def explicit_pattern(
     if unknown:
         raise NotTestable(f"Attention with {unknown[0]!r} has no explicit pattern here; capture other sites.")
     scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
-    scores = (query @ _repeat(key, query.shape[1]).transpose(-1, -2)).float() * scale
+    precise = torch.promote_types(query.dtype, torch.float32)
+    scores = (query @ _repeat(key, query.shape[1]).transpose(-1, -2)).to(precise) * scale
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if position_bias is not None:

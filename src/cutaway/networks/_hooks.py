@@ -24,15 +24,20 @@ class Recorder:
     """What one pass captures and edits, keyed by site; ``done`` tells when nothing more is needed."""
 
     def __init__(
-        self, capture: Sequence[Site], edits: Sequence[tuple[Site, Edit]], stop_after: Sequence[str], grad: bool, clone: bool
+        self,
+        capture: Sequence[Site],
+        edits: Sequence[tuple[Site, Edit]],
+        stop_after: Sequence[Site],
+        grad: bool,
+        clone: bool,
     ) -> None:
         self.capture = {site.name for site in capture}
         self.edits: dict[str, list[Edit]] = {}
         for site, edit in edits:
             self.edits.setdefault(site.name, []).append(edit)
-        self.sites = {site.name: site for site in [*capture, *(site for site, _ in edits)]}
-        self.stop_after = set(stop_after)
-        self.waiting = set(stop_after)
+        self.sites = {site.name: site for site in [*capture, *stop_after, *(site for site, _ in edits)]}
+        self.stops = bool(stop_after)
+        self.waiting = {site.name for site in stop_after}
         self.grad, self.clone = grad, clone
         self.captured: dict[str, Tensor] = {}
         self.versions: dict[str, int] = {}
@@ -58,13 +63,11 @@ class Recorder:
     @property
     def done(self) -> bool:
         """True when every site to stop after has been seen."""
-        return bool(self.stop_after) and not self.waiting
+        return self.stops and not self.waiting
 
     def overwritten(self) -> bool:
         """True if a captured tensor was changed in place by a later module (an in-place ReLU, say)."""
-        return any(
-            self.captured[name]._version != version for name, version in self.versions.items() if not self.clone
-        )
+        return any(self.captured[name]._version != version for name, version in self.versions.items() if not self.clone)
 
 
 @contextmanager
@@ -150,9 +153,7 @@ def _tap(recorder: Recorder, site: Site) -> Callable[[Tensor], Tensor | None]:
     return tap
 
 
-def execute(
-    module: nn.Module, forward: Callable[[], Any], recorder: Recorder, *, grad: bool
-) -> tuple[Any, bool]:
+def execute(module: nn.Module, forward: Callable[[], Any], recorder: Recorder, *, grad: bool) -> tuple[Any, bool]:
     """Runs ``forward`` under the recorder's hooks; returns its result and whether it ran to the end."""
     wants_pattern = any(recorder.sites[name].port == "pattern" for name in recorder.capture)
     with hooked(module, recorder, capturing_grad=grad and wants_pattern), torch.set_grad_enabled(grad):

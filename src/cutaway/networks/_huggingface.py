@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,13 +58,11 @@ def from_hub(hub_id: str, say: Callable[[str], None]) -> Network:
 
 def from_gguf(path: Path, source: str, say: Callable[[str], None]) -> Network:
     """A GGUF file: dequantized once into a folder of the cache, named by the file's hash."""
-    from cutaway.networks import zoo
+    from cutaway.networks._single_files import converted_gguf
 
     say(f"Reading {path.name}; the first time its weights are dequantized (about 20 seconds for 135 M parameters)")
-    folder = zoo.convert_gguf(path)
+    folder = converted_gguf(path)
     network = from_folder(folder, name=path.stem, source=source)
-    import dataclasses
-
     return dataclasses.replace(network, notes=(*network.notes, "weights dequantized from GGUF"))
 
 
@@ -84,7 +83,9 @@ def _config(folder: Path) -> Any:
     try:
         raw = json.loads(path.read_text())
         if "auto_map" in raw and raw.get("model_type") not in transformers.CONFIG_MAPPING:
-            raise BadFile(f"{folder} asks to run code of its own (auto_map), which is never done; use module:FILE.py:FUNCTION.")
+            raise BadFile(
+                f"{folder} asks to run code of its own (auto_map), which is never done; use module:FILE.py:FUNCTION."
+            )
         with _quiet():
             return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except BadFile:
@@ -102,13 +103,15 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _check_weights(folder: Path, config: Any) -> None:
     """Every weight file is sound, and the configuration asks for no more than they can fill."""
-    from cutaway.networks import files
+    from cutaway.networks._single_files import tensor_sizes
 
-    sizes = [files.tensor_sizes(path) for path in _weight_files(folder)]
+    sizes = [tensor_sizes(path) for path in _weight_files(folder)]
     stored = sum(sum(size.values()) for size in sizes)
     layers = getattr(config, "num_hidden_layers", 1)
     if not isinstance(layers, int) or layers > max(1, sum(map(len, sizes))):
-        raise BadFile(f"{folder / 'config.json'} asks for {layers} layers; the weights hold {sum(map(len, sizes))} tensors.")
+        raise BadFile(
+            f"{folder / 'config.json'} asks for {layers} layers; the weights hold {sum(map(len, sizes))} tensors."
+        )
     asked = _estimate(config)
     if asked > _BIGGEST_RATIO * max(stored, 1) + 1e6:
         raise BadFile(
@@ -142,7 +145,9 @@ def _model_class(transformers: Any, config: Any) -> Any:
 
 def _check_complete(folder: Path, model: Any, info: dict[str, Any]) -> None:
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    missing = [key for key in info["missing_keys"] if key not in tied and not any(part in key for part in _OPTIONAL_WEIGHTS)]
+    missing = [
+        key for key in info["missing_keys"] if key not in tied and not any(part in key for part in _OPTIONAL_WEIGHTS)
+    ]
     mismatched = [entry[0] for entry in info.get("mismatched_keys", ())]
     if missing or mismatched:
         raise BadFile(
@@ -171,8 +176,6 @@ def _network(model: Any, folder: Path, *, name: str, source: str) -> Network:
         source=source,
     )
     if network.task == "encoder" and not image:
-        import dataclasses
-
         return dataclasses.replace(network, readout=_sentence_readout(folder))
     return network
 
@@ -181,7 +184,9 @@ def _tokenizer(folder: Path) -> Any:
     transformers = _transformers()
     try:
         with _quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
     except Exception:
         return None  # a folder without a tokenizer still runs on token tensors
     tokenizer.padding_side = "right"
@@ -191,9 +196,9 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _preprocess(folder: Path) -> Any:
-    from cutaway.networks.preprocess import ImagePreprocess
+    from cutaway.networks.preprocess import from_hf_folder
 
-    return ImagePreprocess.from_hf_folder(folder) if (folder / "preprocessor_config.json").is_file() else None
+    return from_hf_folder(folder) if (folder / "preprocessor_config.json").is_file() else None
 
 
 def _sentence_readout(folder: Path) -> Callable[[Any, Batch], Tensor]:
@@ -214,12 +219,6 @@ def _sentence_readout(folder: Path) -> Callable[[Any, Batch], Tensor]:
     return readout
 
 
-def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes (64 hex digits)."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
@@ -231,8 +230,6 @@ def _quiet() -> Iterator[None]:
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        import os
-
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         yield
     finally:

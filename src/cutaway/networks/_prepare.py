@@ -85,7 +85,7 @@ def _check_tokens(network: Network, tokens: Tensor) -> None:
             f"Tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} were given; give integers [batch pos]."
         )
     size = getattr(getattr(network.module, "config", None), "vocab_size", None)
-    if size is not None and not (0 <= int(tokens.min()) and int(tokens.max()) < size):
+    if size is not None and not (int(tokens.min()) >= 0 and int(tokens.max()) < size):
         raise BadInput(f"Token {int(tokens.max())} was given; {network.name} knows tokens 0 to {size - 1}.")
 
 
@@ -120,7 +120,9 @@ def _identity(item: Any) -> str:
     if isinstance(item, str):
         content = item.encode()
     elif isinstance(item, Tensor):
-        content = repr(tuple(item.shape)).encode() + item.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        content = (
+            repr(tuple(item.shape)).encode() + item.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        )
     elif hasattr(item, "tobytes"):
         content = item.tobytes()
     else:

@@ -124,7 +124,7 @@ class Steer:
 
     site: str
     direction: Tensor
-    amount: float = 1.0
+    amount: float | int = 1.0
     kind: ClassVar[str] = "steer"
 
     def apply(self, value: Tensor, site: Site) -> Tensor:

@@ -11,6 +11,7 @@
 Weights are read as data only. Code that came with a checkpoint is never run.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,9 @@ def wrap(
     module.eval()
     sites = traced_sites(module, example) if example is not None and family_name == "generic" else found.sites(module)
     if not sites:
-        raise BadInput(f"{type(module).__name__} has no parts whose output could be seen; wrap a module with submodules.")
+        raise BadInput(
+            f"{type(module).__name__} has no parts whose output could be seen; wrap a module with submodules."
+        )
     return Network(
         name=name or type(module).__name__.lower(),
         module=module,
@@ -116,47 +119,52 @@ def _from_name(source: str, say: Callable[[str], None]) -> Network:
         from cutaway.networks._huggingface import from_hub
 
         return from_hub(source, say)
-    raise UnknownName("network", source, ZOO, "List the embedded ones: cutaway zoo. Or give a folder, a file, or org/name.")
+    raise UnknownName(
+        "network", source, ZOO, "List the embedded ones: cutaway zoo. Or give a folder, a file, or org/name."
+    )
 
 
 def _from_zoo(name: str, say: Callable[[str], None]) -> Network:
     from cutaway.networks import zoo
 
     entry = zoo.ZOO[name]
-    zoo.fetch(name, progress=say)
-    if entry.architecture in ("hed", "efficientnet-lite"):
-        return wrap(
-            zoo.build_vision(name),
-            name=name,
-            preprocess=entry.preprocess,
-            task=entry.task,
-            modality="image",
-            labels=entry.labels,
-            description=entry.description,
-            source=name,
-        )
-    from cutaway.networks._huggingface import from_folder
+    if entry.modality == "text":
+        from cutaway.networks._huggingface import from_folder
 
-    network = from_folder(zoo.hf_folder(name), name=name, source=name)
-    return _replaced(network, description=entry.description, notes=(*network.notes, *entry.notes))
+        network = from_folder(zoo.hf_folder(name, progress=say), name=name, source=name)
+        notes = (*network.notes, *(("weights dequantized from 4-bit Q4_1",) if name.startswith("smollm2") else ()))
+        return dataclasses.replace(network, description=entry.description, notes=notes)
+    return wrap(
+        zoo.build_vision(name, progress=say),
+        name=name,
+        preprocess=entry.preprocess,
+        example=torch.zeros(1, 3, 64, 64),
+        task=entry.task,
+        modality="image",
+        description=entry.description,
+        source=name,
+    )
 
 
 def _from_file(path: Path, source: str, say: Callable[[str], None]) -> Network:
-    from cutaway.networks import files
+    from cutaway.networks import _single_files
     from cutaway.networks._huggingface import from_folder, from_gguf
+    from cutaway.networks.files import format_of, read_tensors
 
-    kind = files.kind_of(path)
-    if kind == "gguf":
+    if format_of(path) == "GGUF":
         return from_gguf(path, source, say)
     if (path.parent / "config.json").is_file():
         return from_folder(path.parent, name=path.parent.resolve().name, source=source)
-    from cutaway.networks import zoo
-
-    module, entry = zoo.match_architecture(files.read_tensors(path), path)
+    module, entry = _single_files.known_architecture(read_tensors(path), path)
     return wrap(
-        module, name=path.stem, preprocess=entry.preprocess, task=entry.task, modality="image", labels=entry.labels,
-        description=f"weights of {path.name} in the architecture of {entry.name}", source=source,
-    )  # fmt: skip
+        module,
+        name=path.stem,
+        preprocess=entry.preprocess,
+        task=entry.task,
+        modality="image",
+        description=f"weights of {path.name} in the architecture of {entry.name}",
+        source=source,
+    )
 
 
 def _from_code(source: str, say: Callable[[str], None]) -> Network:
@@ -194,13 +202,7 @@ def _from_code(source: str, say: Callable[[str], None]) -> Network:
 
 def _with_overrides(network: Network, tokenizer: Any, preprocess: Any) -> Network:
     changes = {key: value for key, value in (("tokenizer", tokenizer), ("preprocess", preprocess)) if value is not None}
-    return _replaced(network, **changes) if changes else network
-
-
-def _replaced(network: Network, **changes: Any) -> Network:
-    import dataclasses
-
-    return dataclasses.replace(network, **changes)
+    return dataclasses.replace(network, **changes) if changes else network
 
 
 def _device(name: str | torch.device | None) -> torch.device | None:

@@ -182,11 +182,20 @@ class Network:
             record, output = self._pass(batch, captured, edited, stops, grad, logits, clone=True)
         missing = [site.name for site in captured if site.name not in record.captured]
         if missing:
-            raise BadInput(f"Site {missing[0]} was not reached in this pass; the network does not use it on this input.")
+            raise BadInput(
+                f"Site {missing[0]} was not reached in this pass; the network does not use it on this input."
+            )
         return Run(output, batch, record.captured)
 
     def _pass(
-        self, batch: Batch, captured: Any, edited: Any, stops: Sequence[str], grad: bool, logits: str, clone: bool
+        self,
+        batch: Batch,
+        captured: Any,
+        edited: Any,
+        stops: Sequence[Site],
+        grad: bool,
+        logits: str,
+        clone: bool,
     ) -> tuple[Recorder, Tensor | None]:
         recorder = Recorder(captured, edited, stops, grad, clone)
         inputs, pick = self._inputs(batch, logits)
@@ -228,14 +237,14 @@ class Network:
         return self._cache[key]
 
 
-def _stops(stop_at: str | bool | None, captured: Sequence[Site], network: Network) -> list[str]:
+def _stops(stop_at: str | bool | None, captured: Sequence[Site], network: Network) -> list[Site]:
     if stop_at is None or stop_at is False:
         return []
     if stop_at is not True:
-        return [network.site(stop_at).name]
+        return [network.site(stop_at)]
     if not captured:
         raise BadInput("The pass was to stop after the last captured site, and none was named; name one in capture=.")
-    return [site.name for site in captured]
+    return list(captured)
 
 
 def fingerprint_of(module: nn.Module) -> str:

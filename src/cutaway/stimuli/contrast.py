@@ -50,9 +50,7 @@ class ContrastPair:
 
     def reversed(self) -> "ContrastPair":
         """The same pair with base and counterfactual exchanged."""
-        return ContrastPair(
-            self.counterfactual, self.base, self.counterfactual_span, self.base_span, label=self.label
-        )
+        return ContrastPair(self.counterfactual, self.base, self.counterfactual_span, self.base_span, label=self.label)
 
 
 def aligned_positions(
@@ -83,7 +81,5 @@ def token_span(span: Span, offsets: Sequence[tuple[int, int]]) -> tuple[int, int
     """First and last token position (both included) that overlap a span of characters."""
     inside = [i for i, (start, end) in enumerate(offsets) if start < span.end and end > span.start]
     if not inside:
-        raise BadInput(
-            f"No token overlaps the characters {span.start} to {span.end}; pass this text's own offsets."
-        )
+        raise BadInput(f"No token overlaps the characters {span.start} to {span.end}; pass this text's own offsets.")
     return inside[0], inside[-1]

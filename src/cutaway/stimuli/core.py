@@ -141,9 +141,7 @@ class StimulusSet(Sequence[Stimulus]):
         first = {i for i, s in enumerate(self._stimuli) if (s.group or s.id) in first_groups}
         rest = set(range(len(self))) - first
         label = f"split {share:g}, seed {seed}"
-        return self._subset(f"{self.name}[{label}]", first), self._subset(
-            f"{self.name}[rest of {label}]", rest
-        )
+        return self._subset(f"{self.name}[{label}]", first), self._subset(f"{self.name}[rest of {label}]", rest)
 
     def _subset(self, name: str, indices: set[int]) -> "StimulusSet":
         return StimulusSet(name, [s for i, s in enumerate(self._stimuli) if i in indices])

@@ -83,9 +83,7 @@ def builtin_photographs(*, crops: int = 9, size: int = 256, seed: int = 0) -> St
             rng = np.random.default_rng([seed, int(content_id(name)[:8], 16)])
             stimuli += _views(file, f"{package}/{name}", crops, size, rng)
     if not stimuli:
-        raise BadInput(
-            "No built-in photograph was found; pip install 'cutaway[images]', or give an image folder."
-        )
+        raise BadInput("No built-in photograph was found; pip install 'cutaway[images]', or give an image folder.")
     return StimulusSet("builtin-photographs", stimuli, skipped=skipped)
 
 
@@ -139,9 +137,7 @@ def _check_image(path: Path) -> None:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise BadFile(
-            "its pixels are floating-point numbers, whose range is not known; convert it to 8 bits."
-        )
+        raise BadFile("its pixels are floating-point numbers, whose range is not known; convert it to 8 bits.")
     if image.mode.startswith("I"):
         return _deep_grey(image).convert("RGB")
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
@@ -193,9 +189,7 @@ def _absent(package: str, folder: Path | None) -> str:
 
 def _nothing_usable(root: Path, files: int, skipped: list[Skipped]) -> str:
     if skipped:
-        return (
-            f"None of the {len(skipped)} images in {str(root)!r} can be read; the first: {skipped[0].reason}"
-        )
+        return f"None of the {len(skipped)} images in {str(root)!r} can be read; the first: {skipped[0].reason}"
     found = f"{files} other files" if files else "no file"
     return f"{str(root)!r} holds no image but {found}; give a folder with {', '.join(SUFFIXES)} files."
 

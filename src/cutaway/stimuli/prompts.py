@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from cutaway.errors import BadInput, UnknownName
 from cutaway.stimuli.contrast import ContrastPair, Span
@@ -142,17 +142,6 @@ class DecisionPrompt:
         return content_id(self.text)
 
 
-class _Prompt(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def attribute(self) -> str: ...
-    @property
-    def pair(self) -> str: ...
-
-
 @lru_cache(maxsize=1)
 def attributes() -> tuple[Attribute, ...]:
     """The nine attributes, each with eight marker pairs (four explicit, four cues)."""
@@ -243,9 +232,7 @@ def decision_prompts(
     """
     sinks = decision_sinks() if sink is None else (_named("decision", sink, decision_sinks()),)
     return tuple(
-        DecisionPrompt(
-            s.name, t.id, t.half, a.name, pair.id, pair.kind, side, *filled, s.favorable, s.unfavorable
-        )
+        DecisionPrompt(s.name, t.id, t.half, a.name, pair.id, pair.kind, side, *filled, s.favorable, s.unfavorable)
         for s in sinks
         for t in s.templates
         if half in (None, t.half)
@@ -267,7 +254,7 @@ def decision_pairs(
     return _paired(prompts, "{0.attribute}/{0.pair}/{0.sink}/{0.template}")
 
 
-def prompt_set(name: str, prompts: Iterable[_Prompt]) -> StimulusSet:
+def prompt_set(name: str, prompts: Iterable[AttributePrompt | DecisionPrompt]) -> StimulusSet:
     """Prompts as a stimulus set, in their order; prompts about one marker pair form a group."""
     return StimulusSet(name, [_stimulus(prompt) for prompt in prompts])
 
@@ -282,7 +269,7 @@ def single_token(tokenizer: Any, words: Iterable[str]) -> dict[str, int]:
     return {word: int(ids[0]) for word, ids in encoded.items() if len(ids) == 1}
 
 
-def _stimulus(prompt: _Prompt) -> Stimulus:
+def _stimulus(prompt: AttributePrompt | DecisionPrompt) -> Stimulus:
     text = prompt.text
     group = f"{prompt.attribute}/{prompt.pair}"
     return Stimulus(prompt.id, "text", f"cutaway prompt about {group}", lambda: text, group=group)

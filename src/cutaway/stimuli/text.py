@@ -70,9 +70,7 @@ def builtin_text(*, count: int | None = None, seed: int = 0) -> StimulusSet:
     lists, no signatures). ``count`` draws that many with ``seed``. Each module is one group.
     """
     stimuli = [
-        Stimulus(
-            content_id(paragraph), "text", source, partial(str, paragraph), group=source.partition(":")[0]
-        )
+        Stimulus(content_id(paragraph), "text", source, partial(str, paragraph), group=source.partition(":")[0])
         for source, paragraph in _library_paragraphs()
     ]
     if not stimuli:
@@ -111,13 +109,14 @@ def _read_passage(file: Path, start: int, end: int) -> str:
         stream.seek(start)
         data = stream.read(end - start)
     if len(data) < end - start:
-        raise BadFile(
-            f"{file.name} has become shorter since it was read; leave it in place while it is in use."
-        )
+        raise BadFile(f"{file.name} has become shorter since it was read; leave it in place while it is in use.")
     try:
-        return " ".join(data.decode("utf-8").split())
+        text = " ".join(data.decode("utf-8").split())
     except UnicodeDecodeError as error:
         raise BadFile(f"byte {start + error.start} is not UTF-8") from error
+    if not any(character.isalnum() for character in text):
+        raise BadFile(f"bytes {start} to {end} hold no word")
+    return text
 
 
 def _spans(file: Path, words: int) -> Iterator[tuple[int, int]]:

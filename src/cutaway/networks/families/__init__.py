@@ -4,7 +4,7 @@ What enters is a module; what leaves is its sites, its modality and its task. A 
 in the module. The first family that matches is taken; ``generic`` comes last and matches everything.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -12,6 +12,7 @@ from cutaway.networks.sites import Site
 from cutaway.registry import FAMILIES
 
 
+@runtime_checkable
 class Family(Protocol):
     """Names the sites of one kind of network."""
 

@@ -101,7 +101,9 @@ def traced_sites(module: nn.Module, example: Any) -> tuple[Site, ...]:
 
 
 def _traced(path: str, part: nn.Module, tensor: Tensor, call: int) -> Site:
-    layout = {2: VECTOR, 3: POSITIONS, 4: MAPS}.get(tensor.ndim, "batch unit " + " ".join(f"axis{i}" for i in range(tensor.ndim - 2)))
+    layout = {2: VECTOR, 3: POSITIONS, 4: MAPS}.get(
+        tensor.ndim, "batch unit " + " ".join(f"axis{i}" for i in range(tensor.ndim - 2))
+    )
     name = f"{path}#{call}" if call else path
     axis = layout.split().index("unit")
     kind = _kind(part, flat=layout != MAPS)

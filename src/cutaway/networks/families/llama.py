@@ -5,7 +5,17 @@ from cutaway.registry import FAMILIES
 
 LLAMA = BlockFamily(
     class_names=("Llama", "Mistral", "Qwen2", "Qwen3", "Phi3", "Olmo", "SmolLM3", "Granite"),
-    excluded=("Qwen2Moe", "Qwen3Moe", "Qwen2VL", "Qwen3VL", "Qwen3Next", "GraniteMoe", "Olmo2", "Olmo3", "OlmoHybrid"),
+    excluded=(
+        "Qwen2Moe",
+        "Qwen3Moe",
+        "Qwen2VL",
+        "Qwen3VL",
+        "Qwen3Next",
+        "GraniteMoe",
+        "Olmo2",
+        "Olmo3",
+        "OlmoHybrid",
+    ),
     modality="text",
     body=("model", ""),
     blocks="layers",

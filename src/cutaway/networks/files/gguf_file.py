@@ -129,9 +129,7 @@ class _Walk:
 
     def expect_room(self, items: int, least_bytes: int, what: str) -> None:
         if items * least_bytes > len(self.view) - self.at:
-            raise bad_file(
-                self.path, f"declares {items} {what}, more than its {human(len(self.view))} can hold"
-            )
+            raise bad_file(self.path, f"declares {items} {what}, more than its {human(len(self.view))} can hold")
 
     def metadata(self, entries: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -187,14 +185,10 @@ class _Walk:
         gguf = _gguf()
         known = {int(each): each for each in gguf.GGML_QUANT_SIZES}
         if kind not in known or not is_shape(shape):
-            raise bad_file(
-                self.path, f"gives the tensor {name[:60]!r} an unknown type or an impossible shape"
-            )
+            raise bad_file(self.path, f"gives the tensor {name[:60]!r} an unknown type or an impossible shape")
         block, block_bytes = gguf.GGML_QUANT_SIZES[known[kind]]
         if (shape[-1] if shape else 1) % block or offset % alignment:
-            raise bad_file(
-                self.path, f"cuts the tensor {name[:60]!r} inside a block or places it off its alignment"
-            )
+            raise bad_file(self.path, f"cuts the tensor {name[:60]!r} inside a block or places it off its alignment")
         start = base + offset
         stop = start + count(shape) // block * block_bytes
         if stop > len(self.view):
@@ -203,9 +197,7 @@ class _Walk:
         return GgufTensor(name, shape, known[kind].name, start, stop)
 
     def expect_no_overlap(self, tensors: tuple[GgufTensor, ...]) -> None:
-        filled = sorted(
-            (tensor.start, tensor.stop, tensor.name) for tensor in tensors if tensor.stop > tensor.start
-        )
+        filled = sorted((tensor.start, tensor.stop, tensor.name) for tensor in tensors if tensor.stop > tensor.start)
         for (_, stop, first), (start, _, second) in pairwise(filled):
             if start < stop:
                 raise bad_file(self.path, f"lets the tensors {first[:60]!r} and {second[:60]!r} overlap")

@@ -66,9 +66,7 @@ def read_arrays(source: str, most_bytes: int) -> dict:
             if len(datasets) > MOST_DATASETS:
                 raise Refused("holds more arrays than weights do")
             if needed > most_bytes:
-                raise Refused(
-                    f"declares {needed} bytes of numbers, more than the limit or its own size allows"
-                )
+                raise Refused(f"declares {needed} bytes of numbers, more than the limit or its own size allows")
         return {name: np.ascontiguousarray(dataset[()]) for name, dataset in datasets.items()}
 
 

@@ -59,6 +59,4 @@ def _convert(path: Path, target: Path, limit_bytes: int) -> None:
         raise missing_extra("h5py", "hdf5", "Reading HDF5 files")
     if child.returncode == hdf5_child.REFUSED and said:
         raise bad_file(path, said)
-    raise bad_file(
-        path, f"crashed the HDF5 library (exit {child.returncode}) in the process that shields this one"
-    )
+    raise bad_file(path, f"crashed the HDF5 library (exit {child.returncode}) in the process that shields this one")

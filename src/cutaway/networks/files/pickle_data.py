@@ -8,11 +8,13 @@ strings, and a closed set of names. A name outside the set ends the reading with
 the file wanted to run; nothing is ever imported.
 """
 
+import mmap
 import pickletools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -67,14 +69,14 @@ class _Mark:
 _MARK = _Mark()
 
 
-def load_data(path: Path, source: IO[bytes]) -> Any:
+def load_data(path: Path, source: BytesIO | mmap.mmap) -> Any:
     """The value of the pickle at the source's position, as dictionaries, lists, numbers and ``TensorRef``s.
 
     The source is left behind the pickle's last byte. Raises ``BadFile`` where the pickle asks to run code,
     and the parser's own errors where it is damaged (callers hold the net).
     """
     machine = _Machine(path)
-    for opcode, argument, _ in pickletools.genops(source):
+    for opcode, argument, _ in pickletools.genops(cast(IO[bytes], source)):
         if opcode.name == "STOP":
             return machine.stack.pop()
         machine.step(opcode.name, argument)
@@ -96,9 +98,7 @@ class _Machine:
             _ACTIONS[opcode](self, argument)
         elif opcode not in ("PROTO", "FRAME"):
             do = "ask for a safetensors file; nothing was run"
-            raise bad_file(
-                self.path, f"uses the pickle instruction {opcode}, which no file of tensors needs", do
-            )
+            raise bad_file(self.path, f"uses the pickle instruction {opcode}, which no file of tensors needs", do)
 
     def since_mark(self) -> list[Any]:
         """Pop everything above the last mark, and the mark."""
@@ -206,9 +206,7 @@ def _rebuild_v2(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> T
     return _tensor_ref(storage, storage.dtype, offset, size, stride)
 
 
-def _rebuild_v3(
-    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any
-) -> Any:
+def _rebuild_v3(storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any) -> Any:
     kind = getattr(torch, dtype.name, None) if isinstance(dtype, _Name) else None
     if not isinstance(kind, torch.dtype):
         raise ValueError("the pickle gives a tensor an unknown type")

@@ -77,9 +77,7 @@ def _span(path: Path, name: str, entry: Any) -> tuple[int, int, str]:
         raise bad_file(path, f"gives the tensor {name!r} an impossible type, shape or place")
     start, stop = place
     if (stop - start) * 8 != count(shape) * bits:
-        raise bad_file(
-            path, f"gives the tensor {name!r} {stop - start} bytes, not what its shape and type need"
-        )
+        raise bad_file(path, f"gives the tensor {name!r} {stop - start} bytes, not what its shape and type need")
     return start, stop, name
 
 

@@ -5,12 +5,13 @@ The pickle that names the tensors goes through ``pickle_data`` and cannot run an
 taken from the file by our own arithmetic, every storage and view held against the bytes that are there.
 """
 
+import mmap
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,20 +61,14 @@ def _read_zip(path: Path, limit_bytes: int) -> dict[str, Tensor]:
         _check_members(path, members)
         pickles = [name for name in members if name.endswith("data.pkl") and name.count("/") <= 1]
         if len(pickles) != 1:
-            raise bad_file(
-                path, "is a zip archive without one data.pkl, so no PyTorch file", "give a weights file"
-            )
+            raise bad_file(path, "is a zip archive without one data.pkl, so no PyTorch file", "give a weights file")
         root = pickles[0].removesuffix("data.pkl")
         if root + "constants.pkl" in members:
             raise bad_file(path, "is a TorchScript program, not weights", "save its state dict instead")
         if root + "byteorder" in members and archive.read(root + "byteorder") != sys.byteorder.encode():
-            raise bad_file(
-                path, "was written with the other byte order", "save it again on this kind of machine"
-            )
+            raise bad_file(path, "was written with the other byte order", "save it again on this kind of machine")
         value = load_data(path, BytesIO(archive.read(pickles[0])))
-        return _tensors(
-            path, value, lambda ref: bytearray(archive.read(f"{root}data/{ref.key}")), limit_bytes
-        )
+        return _tensors(path, value, lambda ref: bytearray(archive.read(f"{root}data/{ref.key}")), limit_bytes)
 
 
 def _check_members(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> None:
@@ -89,26 +84,30 @@ def _check_members(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> None:
 
 def _read_legacy(path: Path, limit_bytes: int) -> dict[str, Tensor]:
     with mapped(path) as view:
-        stream = cast(IO[bytes], view)  # a map reads like a file, and never allocates what is not there
-        if load_data(path, stream) != MAGIC_NUMBER:
-            raise bad_file(
-                path, "is a pickle that PyTorch did not write", "give a weights file; nothing was run"
-            )
-        _protocol, _system = load_data(path, stream), load_data(path, stream)
-        value, keys = load_data(path, stream), load_data(path, stream)
-        refs = {ref.storage.key: ref.storage for _, ref in _walk(path, value)}
-        places: dict[str, tuple[int, int]] = {}
-        at = view.tell()
-        for key in keys:
-            if (
-                type(key) is not str or key not in refs
-            ):  # its length is in elements, and only a tensor tells their size
-                raise bad_file(path, f"lists a storage that no tensor uses")
-            start, at = at + 8, at + 8 + refs[key].numel * refs[key].dtype.itemsize
-            if at > len(view) or int.from_bytes(view[start - 8 : start], sys.byteorder) != refs[key].numel:
-                raise bad_file(path, f"ends or changes its mind inside the storage {key[:60]!r}")
-            places[key] = (start, at)
+        if load_data(path, view) != MAGIC_NUMBER:
+            raise bad_file(path, "is a pickle that PyTorch did not write", "give a weights file; nothing was run")
+        _protocol, _system = load_data(path, view), load_data(path, view)
+        value, keys = load_data(path, view), load_data(path, view)
+        storages = {ref.storage.key: ref.storage for _, ref in _walk(path, value)}
+        places = _legacy_places(path, view, keys, storages)
         return _tensors(path, value, lambda ref: bytearray(view[slice(*places[ref.key])]), limit_bytes)
+
+
+def _legacy_places(
+    path: Path, view: mmap.mmap, keys: Any, storages: Mapping[str, StorageRef]
+) -> dict[str, tuple[int, int]]:
+    """Where each storage lies behind the pickles: a count of elements, then the elements."""
+    places: dict[str, tuple[int, int]] = {}
+    at = view.tell()
+    for key in keys:
+        storage = storages.get(key) if type(key) is str else None
+        if storage is None:  # its length is in elements, and only a tensor tells how large these are
+            raise bad_file(path, "lists a storage that no tensor uses")
+        start, at = at + 8, at + 8 + storage.numel * storage.dtype.itemsize
+        if at > len(view) or int.from_bytes(view[start - 8 : start], sys.byteorder) != storage.numel:
+            raise bad_file(path, f"ends or contradicts itself inside the storage {key[:60]!r}")
+        places[key] = (start, at)
+    return places
 
 
 def _tensors(path: Path, value: Any, data: Bytes, limit_bytes: int) -> dict[str, Tensor]:

@@ -1,0 +1,418 @@
+"""Which single units change the network's answers most when they are taken out?
+
+1. Screen: for every unit of the examined sites, the second-order estimate of the divergence that setting it to its mean
+   would cause: E[(sum_pos g (mean - a))^2] / 2, g the gradient of a log-likelihood sampled from the network's own
+   prediction (the Fisher form of optimal brain damage; LeCun et al. 1990). One backward pass covers all units.
+2. Measure: ablate the top units, one at a time, on stimuli that the screening has not seen, and as many random units of
+   the same sites; then again under other ablations, halves of the stimuli, and statistics (the multiverse).
+3. Report: units that change more than every random unit, after Benjamini-Hochberg; how good the screening was.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cutaway.audits.effects import Change, change, economical, sampled_log_likelihood, unit_of_change
+from cutaway.audits.findings import Control, Finding, NotFound, RuleResult, Severity, Table
+from cutaway.audits.rules import AuditContext
+from cutaway.errors import BadInput
+from cutaway.evidence import (
+    Evidence,
+    Measurement,
+    Test,
+    benjamini_hochberg,
+    grade,
+    mean_interval,
+    measure_against_null,
+    measure_difference,
+    measure_spearman,
+    permutation_p,
+    random_sets,
+    run_multiverse,
+    specifications,
+    untrained_twin,
+)
+from cutaway.networks.edits import Ablate
+from cutaway.networks.network import Batch, Network
+from cutaway.networks.sites import Address
+from cutaway.registry import RULES
+
+KINDS = ("mlp", "conv", "activation")
+ABLATIONS = ("mean", "zero", "resample")
+BATCH = 8
+WORDS = 24  # a text stimulus is cut to so many words: enough context, bounded cost
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Change per stimulus for each ablated unit: [unit stimulus]."""
+
+    addresses: tuple[Address, ...]
+    amount: np.ndarray
+    flipped: np.ndarray
+
+    def means(self) -> np.ndarray:
+        """Mean change of each unit."""
+        return self.amount.mean(1)
+
+
+class PowerfulUnits:
+    """The rule; see the module's text."""
+
+    id = "powerful-units"
+    version = "1"
+    question = "Which single units change the network's answers most when they are ablated?"
+
+    def applicable(self, network: Network) -> str | None:
+        """Not testable without units after a nonlinearity, or without stimuli."""
+        if not examined_sites(network, 1):
+            return "The network has no site after a nonlinearity whose units could be ablated."
+        return None
+
+    def check(self, context: AuditContext) -> RuleResult:
+        """Screen, measure, compare with random units."""
+        started = time.monotonic()
+        context = replace(context, network=economical(context.network, context.profile))
+        network, profile = context.network, context.profile
+        screening, testing = stimulus_halves(context)
+        sites = examined_sites(network, profile.sites * 5)
+        context.progress(0, 3, "screening all units")
+        scores = screen(network, screening, sites, seed=context.seed)
+        top, random_units = choose(scores, profile.units, profile.random_units, context.seed)
+        context.progress(1, 3, f"ablating {len(top)} strong and {len(random_units)} random units")
+        measured = {"mean": ablate_each(network, testing, [*top, *random_units], "mean", context.seed)}
+        few = [*top[:8], *random_units[:8]]
+        for kind in ("zero", "resample"):
+            context.progress(2, 3, f"the same under ablation to {kind}")
+            measured[kind] = ablate_each(network, testing, few, kind, context.seed)
+        twin = _twin_ratio(context, screening, testing, sites) if profile.twin_seeds else None
+        result = _result(context, scores, measured, len(top), twin)
+        return replace(result, examined=tuple(sites), seconds=time.monotonic() - started)
+
+
+def examined_sites(network: Network, most: int) -> list[str]:
+    """Sites after a nonlinearity, evenly spread over the depth where there are more than ``most``."""
+    found = [site.name for site in network.sites() if site.kind in KINDS]
+    if len(found) <= most:
+        return found
+    return [found[index] for index in np.linspace(0, len(found) - 1, most).round().astype(int)]
+
+
+def stimulus_halves(context: AuditContext) -> tuple[list[Batch], list[Batch]]:
+    """Batches for screening and, from other stimuli, for measuring."""
+    if context.stimuli is None or len(context.stimuli) < 4:
+        raise BadInput("This rule screens on some stimuli and measures on others; give at least four.")
+    quick = context.profile.name == "quick"
+    most_screening, most_testing = (12, 6) if quick else (64, 48)
+    first, second = context.stimuli.split(0.6, seed=context.seed)
+    chosen = [s.take(min(most, len(s)), seed=context.seed) for s, most in ((first, most_screening), (second, most_testing))]
+    return _batches(context.network, chosen[0]), _batches(context.network, chosen[1])
+
+
+def _batches(network: Network, stimuli: object) -> list[Batch]:
+    made = []
+    for group in stimuli.batches(BATCH):  # type: ignore[attr-defined]
+        if network.modality == "text":
+            made.append(network.prepare([" ".join(s.load().split()[:WORDS]) for s in group], [s.id for s in group]))
+        else:
+            made.append(network.prepare(group))
+    return made
+
+
+def screen(network: Network, batches: list[Batch], sites: list[str], *, seed: int, draws: int = 2) -> dict[str, Tensor]:
+    """The screening score of every unit of ``sites``: {site: [unit]}, in nats per stimulus."""
+    means = _site_means(network, batches, sites)
+    generator = torch.Generator().manual_seed(seed)
+    total = {name: torch.zeros(len(mean)) for name, mean in means.items()}
+    count = 0
+    for batch in batches:
+        run = network.run(batch, capture=sites, grad=True)
+        for draw in range(draws):
+            likelihood = sampled_log_likelihood(network, run.logits, batch, generator).sum()
+            gradients = torch.autograd.grad(
+                likelihood, [run[name] for name in sites], retain_graph=draw + 1 < draws, allow_unused=True
+            )
+            for name, gradient in zip(sites, gradients):
+                if gradient is not None:
+                    total[name] += _quadratic(gradient, run[name].detach(), means[name], network, name)
+        count += len(batch) * draws
+    return {name: value / count for name, value in total.items()}
+
+
+def _quadratic(gradient: Tensor, acts: Tensor, mean: Tensor, network: Network, name: str) -> Tensor:
+    """sum over stimuli of (sum_pos g (mean - a))^2 / 2, for each unit."""
+    axis = network.site(name).unit_axis
+    shape = [1] * acts.ndim
+    shape[axis] = len(mean)
+    product = gradient * (mean.reshape(shape) - acts)
+    axes = [a for a in range(1, product.ndim) if a != axis]
+    return (product.sum(axes) if axes else product).float().square().sum(0) / 2
+
+
+def _site_means(network: Network, batches: list[Batch], sites: list[str]) -> dict[str, Tensor]:
+    """Each unit's mean over real positions of all batches."""
+    sums: dict[str, Tensor] = {}
+    count: dict[str, float] = {}
+    for batch in batches:
+        run = network.run(batch, capture=sites, stop_at=True)
+        for name in sites:
+            rows = run[name].movedim(network.site(name).unit_axis, -1)
+            if batch.mask is not None and rows.ndim == 3:
+                rows = rows[batch.mask]
+            rows = rows.reshape(-1, rows.shape[-1]).float()
+            sums[name] = sums.get(name, torch.zeros(rows.shape[1])) + rows.sum(0)
+            count[name] = count.get(name, 0) + len(rows)
+    return {name: value / count[name] for name, value in sums.items()}
+
+
+def choose(
+    scores: dict[str, Tensor], top: int, random_units: int, seed: int
+) -> tuple[list[Address], list[Address]]:
+    """The best-screened units, and random others from the same sites in the same numbers."""
+    everything = [Address(name, unit) for name, score in scores.items() for unit in range(len(score))]
+    flat = torch.cat([score for score in scores.values()])
+    best = [everything[index] for index in flat.argsort(descending=True, stable=True)[: min(top, len(flat) // 2)]]
+    repeats = -(-random_units // max(len(best), 1))
+    drawn = random_sets(best, everything, repeats, stratum=_room(best, everything), seed=seed)
+    unique = list(dict.fromkeys(address for group in drawn for address in group))
+    return best, unique[:random_units]
+
+
+def _room(best: list[Address], everything: list[Address]):  # noqa: ANN202
+    """Match random units to the site where that leaves enough to draw from; else to the whole network."""
+    sites = [address.site for address in best]
+    spare = {site: sum(a.site == site for a in everything) - sites.count(site) for site in set(sites)}
+    return (lambda address: address.site) if all(spare[site] >= sites.count(site) for site in spare) else None
+
+
+def ablate_each(
+    network: Network, batches: list[Batch], addresses: list[Address], to: str, seed: int
+) -> Effects:
+    """The change that each unit's ablation causes, one unit at a time."""
+    means = _site_means(network, batches, list(dict.fromkeys(a.site for a in addresses))) if to == "mean" else {}
+    originals = [network.run(batch).logits for batch in batches]
+    rows: list[list[Change]] = []
+    for address in addresses:
+        row = []
+        for batch, original in zip(batches, originals):
+            edit = Ablate(address.site, [address.unit], to=to, reference=means.get(address.site), seed=seed)
+            row.append(change(network, original, network.run(batch, edits=[edit]).logits, batch))
+        rows.append(row)
+    amount = np.stack([torch.cat([c.amount for c in row]).numpy() for row in rows])
+    flipped = np.stack([torch.cat([c.flipped for c in row]).numpy() for row in rows])
+    return Effects(tuple(addresses), amount, flipped)
+
+
+def _twin_ratio(
+    context: AuditContext, screening: list[Batch], testing: list[Batch], sites: list[str]
+) -> Measurement:
+    """The same ratio (strong units over random ones) in an untrained twin: large units come with training."""
+    network = untrained_twin(context.network, seed=context.seed)
+    scores = screen(network, screening[:1], sites, seed=context.seed, draws=1)
+    top, random_units = choose(scores, 4, 4, context.seed)
+    effects = ablate_each(network, testing[:1], [*top, *random_units], "mean", context.seed)
+    means = effects.means()
+    return Measurement(_ratio(means[: len(top)], means[len(top) :]), n=len(top), seed=context.seed)
+
+
+def _ratio(top: np.ndarray, random_units: np.ndarray) -> float:
+    return float(np.median(top) / max(float(np.median(random_units)), 1e-12))
+
+
+def _result(
+    context: AuditContext,
+    scores: dict[str, Tensor],
+    measured: dict[str, Effects],
+    count: int,
+    twin: Measurement | None,
+) -> RuleResult:
+    effects = measured["mean"]
+    means = effects.means()
+    random_means = means[count:]
+    p = np.array([permutation_p(value, random_means, alternative="greater") for value in means[:count]])
+    q = benjamini_hochberg(p)
+    order = np.argsort(-means[:count])
+    strong = [index for index in order if q[index] <= 0.05]
+    table = _table(context, effects, order, q, random_means)
+    screening = _screening_quality(scores, effects, context.seed)
+    reproduce = f"{context.command} --rules powerful-units".strip()
+    if not strong:
+        gap = measure_difference(means[:count], random_means, seed=context.seed)
+        claim = f"No unit among the {count} best-screened changes the output more than random units of its site do."
+        absent = NotFound(
+            "powerful-units", PowerfulUnits.question, claim, (("strong minus random", gap),), (table,), reproduce
+        )
+        return RuleResult("powerful-units", PowerfulUnits.question, not_found=(absent,))
+    finding = _finding(context, measured, count, strong, q, screening, twin, table, reproduce)
+    cards = tuple(str(effects.addresses[index]) for index in strong[: context.profile.cards])
+    units = tuple((str(effects.addresses[index]), finding.verdict) for index in strong)
+    return RuleResult("powerful-units", PowerfulUnits.question, (finding,), cards=cards, units=units)
+
+
+def _table(
+    context: AuditContext, effects: Effects, order: np.ndarray, q: np.ndarray, random_means: np.ndarray
+) -> Table:
+    rows = []
+    for index in order:
+        amounts = effects.amount[index]
+        low, high = mean_interval(amounts, seed=context.seed)
+        measurement = Measurement(
+            float(amounts.mean()), low, high, float(random_means.mean()), float(random_means.std()),
+            permutation_p(float(amounts.mean()), random_means, alternative="greater"), len(amounts), context.seed,
+        )  # fmt: skip
+        rows.append((str(effects.addresses[index]), measurement, float(q[index]), _flips(effects.flipped[index])))
+    unit = unit_of_change(context.network)
+    return Table(
+        "Ablating one unit at a time to its mean",
+        ("unit", f"change ({unit})", "q (Benjamini-Hochberg)", "decisions changed"),
+        tuple(rows),
+        "The null is the same ablation of random units of the same sites; stimuli were not used for screening.",
+    )
+
+
+def _flips(values: np.ndarray) -> Measurement:
+    share = float(values.mean()) if not np.isnan(values).all() else float("nan")
+    return Measurement(share, n=len(values))
+
+
+def _screening_quality(scores: dict[str, Tensor], effects: Effects, seed: int) -> Measurement | None:
+    estimates = np.array([float(scores[a.site][a.unit]) for a in effects.addresses])
+    if len(set(estimates)) < 3:
+        return None
+    return measure_spearman(estimates, effects.means(), alternative="greater", seed=seed)
+
+
+def _multiverse(measured: dict[str, Effects], count: int, seed: int):  # noqa: ANN202
+    """Strong minus random units under 24 specifications: 3 ablations, 2 halves, 2 statistics, 2 sets of random units."""
+    specs = specifications(
+        ablation=ABLATIONS, half=("first", "second"), statistic=("change", "log change"), random_half=("first", "second")
+    )
+
+    def question(spec: object) -> Measurement:
+        effects = measured[spec["ablation"]]  # type: ignore[index]
+        tops = sum(address in measured["mean"].addresses[:count] for address in effects.addresses)
+        amount = effects.amount[:, _half(effects.amount.shape[1], spec["half"])].mean(1)  # type: ignore[index]
+        if spec["statistic"] == "log change":  # type: ignore[index]
+            amount = np.log10(np.maximum(amount, 1e-12))
+        others = amount[tops:][_half(len(amount) - tops, spec["random_half"])]  # type: ignore[index]
+        return measure_difference(amount[:tops], others, alternative="greater", shuffles=199, seed=seed)
+
+    return run_multiverse(question, specs)
+
+
+def _half(count: int, which: object) -> slice:
+    return slice(0, count // 2) if which == "first" else slice(count // 2, count)
+
+
+def _finding(
+    context: AuditContext,
+    measured: dict[str, Effects],
+    count: int,
+    strong: list[int],
+    q: np.ndarray,
+    screening: Measurement | None,
+    twin: Measurement | None,
+    table: Table,
+    reproduce: str,
+) -> Finding:
+    effects = measured["mean"]
+    means = effects.means()
+    best = strong[0]
+    multiverse = _multiverse(measured, count, context.seed)
+    effect = measure_against_null(
+        float(means[best]),
+        means[count:],
+        bootstrap=_bootstrap_means(effects.amount[best], context.seed),
+        n=effects.amount.shape[1],
+        alternative="greater",
+        seed=context.seed,
+    )
+    graded = grade(
+        Evidence(
+            intervention=[Test("random-units", effect, float(q[best]))],
+            multiverse=multiverse,
+            off_target=0.0,
+            waived={
+                "random-directions": "a unit is its own direction; random units of its site are the null",
+                "optimised-elsewhere": "the claim compares units with each other, not a unit with an optimised edit",
+                "off-target": "the claim is about all of the output, so nothing is off target",
+            },
+        )
+    )
+    flips = float(effects.flipped[best].mean())
+    ratio = _ratio(means[strong], means[count:])
+    share = "" if np.isnan(flips) else f" and changes {flips:.1%} of the decisions"
+    claim = (
+        f"{len(strong)} single units change the output more than all of {len(means) - count} random units of the same "
+        f"sites; ablating {effects.addresses[best]} alone moves it {means[best] / max(np.median(means[count:]), 1e-12):.3g} "
+        f"times as far as the median random unit{share}."
+    )
+    return Finding(
+        rule="powerful-units",
+        claim=claim,
+        verdict=graded.verdict,
+        severity=_severity(flips),
+        location=tuple(str(effects.addresses[index]) for index in strong[:10]),
+        effect=effect,
+        effect_name=f"change of the output when {effects.addresses[best]} is ablated to its mean ({unit_of_change(context.network)})",
+        controls=_controls(multiverse, screening, twin, ratio),
+        limits=(
+            "One unit at a time: units that stand in for each other look weak here.",
+            "The screening is a second-order estimate; a unit that it ranks low was not ablated.",
+            *graded.missing,
+            *graded.notes,
+        ),
+        tables=(table,),
+        reproduce=reproduce,
+    )
+
+
+def _bootstrap_means(values: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.choice(values, (999, len(values))).mean(1)
+
+
+def _severity(flips: float) -> Severity:
+    """By the share of decisions that hang on one unit: 20 % is a single point of failure, 5 % worth a look."""
+    if np.isnan(flips) or flips < 0.05:
+        return Severity.NOTE
+    return Severity.MEDIUM if flips >= 0.2 else Severity.LOW
+
+
+def _controls(
+    multiverse: object, screening: Measurement | None, twin: Measurement | None, ratio: float
+) -> tuple[Control, ...]:
+    agreement = multiverse.sign_agreement  # type: ignore[attr-defined]
+    controls = [
+        Control(
+            f"multiverse: sign agreement over {len(multiverse.results)} specifications",  # type: ignore[attr-defined]
+            Measurement(agreement, n=len(multiverse.results)),  # type: ignore[attr-defined]
+            agreement >= 0.8,
+            "The order would depend on how units are ablated, on which stimuli, or on the statistic.",
+        )
+    ]
+    if screening is not None:
+        controls.append(
+            Control(
+                "screening score against measured change (Spearman)",
+                screening,
+                screening.p <= 0.05,
+                "The screening would not see strength, and strong units could have been missed.",
+            )
+        )
+    if twin is not None:
+        controls.append(
+            Control(
+                f"strong over random in the untrained twin (here {ratio:.3g})",
+                twin,
+                twin.value < ratio,
+                "Strength would come with the architecture, not with training.",
+            )
+        )
+    return tuple(controls)
+
+
+RULES.register("powerful-units")(PowerfulUnits())

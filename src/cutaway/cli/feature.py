@@ -1,0 +1,47 @@
+"""``cutaway feature``: everything about single features."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group
+
+from cutaway.cli.output import Output
+from cutaway.cli.show import Net
+from cutaway.cli.stimuli import Limit, Stimuli, chosen
+from cutaway.cli.workplace import atlas_for
+
+Addresses = Annotated[
+    list[str], typer.Argument(metavar="ADDRESS...", help="SITE:UNIT, for example conv3_3:81.", show_default=False)
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Also write the cards, with pictures, to this file.", show_default=False),
+]  # fmt: skip
+
+
+def feature(
+    out: Output, net: Net, addresses: Addresses, stimuli: Stimuli = None, limit: Limit = None, html: Html = None
+) -> None:
+    """The cards of features: what excites them, how often they fire, what they do, how pure they are.
+
+    The network is observed first where the atlas does not know the feature's site yet.
+    """
+    from cutaway import pipeline
+    from cutaway.features import page_of
+    from cutaway.networks import load
+
+    network = load(net, device=out.shared.device, progress=out.say)
+    for address in addresses:
+        network.address(address)  # a wrong one is told before any work
+    shown = chosen(network, stimuli, limit=limit, seed=out.shared.seed)
+    with atlas_for(out, network) as atlas:
+        cards = [
+            pipeline.feature(network, address, atlas=atlas, stimuli=shown, seed=out.shared.seed, progress=out.progress)
+            for address in addresses
+        ]
+    if html is not None:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(page_of(cards), encoding="utf-8")
+        out.say(f"Cards: {html}")
+    out.result({"cards": [card.to_json() for card in cards]}, lambda: Group(*cards), network=network)
