@@ -93,7 +93,7 @@ def audit(
     progress: Progress = silent,
     command: str = "",
 ) -> AuditResult:
-    """Asks a network every question that it can answer; returns findings with their evidence, and what was not found."""
+    """Asks a network every question that it can answer; returns findings with their evidence, and what is not there."""
     started, clock = datetime.now(UTC), time.monotonic()
     store = _atlas(atlas)
     store.bind(network.name, network.fingerprint)

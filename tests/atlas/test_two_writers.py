@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from cutaway.atlas import Atlas, ObservationRecord
+from cutaway.atlas import Atlas, ObservationRecord, ShardRecord
 
 ROWS, SHARED_ROWS, BATCHES = 1500, 500, 40
 OBSERVATION = ObservationRecord("o" * 64, ["conv1"], {}, 8, BATCHES)
@@ -52,8 +52,6 @@ def test_two_processes_write_thousands_of_rows(tmp_path: Path) -> None:
 
 
 def test_shards_never_overlap(tmp_atlas: Atlas) -> None:
-    from cutaway.atlas import ShardRecord
-
     log = tmp_atlas.observations
     log.begin(OBSERVATION)
     parts = [ShardRecord(OBSERVATION.id, n, 1, 8, 0) for n in range(4)]
@@ -83,3 +81,5 @@ def test_a_claim_keeps_others_away_until_it_expires(tmp_atlas: Atlas, monkeypatc
     now = __import__("time").time()
     monkeypatch.setattr("cutaway.atlas.observations.time.time", lambda: now + 1000)
     assert log.claim(OBSERVATION.id, 0, "you")
+    assert log.add_shard(ShardRecord(OBSERVATION.id, 0, 1, 8, 0), {"x": torch.ones(1)})
+    assert not log.claim(OBSERVATION.id, 0, "you"), "it is done"

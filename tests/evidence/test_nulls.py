@@ -27,9 +27,9 @@ def test_all_rows_of_an_entity_share_their_label():
     ):
         assert draws.shape == (50, 30)
         for entity in range(10):
-            mine = draws[:, ENTITIES == entity]
+            mine = draws[:, entity == ENTITIES]
             assert (mine == mine[:, :1]).all()
-        assert (draws != LABELS).any()
+        assert not (draws == LABELS).all()
 
 
 def test_shuffles_keep_the_number_of_positive_entities_in_each_stratum():

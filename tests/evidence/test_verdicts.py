@@ -89,14 +89,14 @@ def test_each_answer_is_heard():
     assert len(heard) == 24
 
 
-def tests(nulls, value=1.0, q=0.01):
+def beaten(nulls, value=1.0, q=0.01):
     return tuple(Test(null, Measurement(value, null_mean=0.0, null_std=0.1, p=q), q) for null in nulls)
 
 
 def full(multiverse):
     return Evidence(
-        association=tests(ASSOCIATION_NULLS),
-        intervention=tests(INTERVENTION_NULLS),
+        association=beaten(ASSOCIATION_NULLS),
+        intervention=beaten(INTERVENTION_NULLS),
         multiverse=multiverse,
         off_target=0.01,
         circuit=CircuitEvidence(
@@ -117,12 +117,12 @@ def test_everything_tested_is_verified(multiverse):
     ("change", "verdict", "reason"),
     [
         ({"association": ()}, Verdict.VERIFIED, None),  # an intervention needs no association before it
-        ({"association": tests(ASSOCIATION_NULLS, q=0.2)}, Verdict.ASSERTED, "does not beat 'shuffled-labels'"),
-        ({"association": tests(ASSOCIATION_NULLS[:3])}, Verdict.ASSERTED, "not compared with the null 'surface'"),
-        ({"association": tests(ASSOCIATION_NULLS, q=math.nan)}, Verdict.ASSERTED, "no corrected p-value"),
+        ({"association": beaten(ASSOCIATION_NULLS, q=0.2)}, Verdict.ASSERTED, "does not beat 'shuffled-labels'"),
+        ({"association": beaten(ASSOCIATION_NULLS[:3])}, Verdict.ASSERTED, "not compared with the null 'surface'"),
+        ({"association": beaten(ASSOCIATION_NULLS, q=math.nan)}, Verdict.ASSERTED, "no corrected p-value"),
         ({"intervention": ()}, Verdict.OBSERVED, "No intervention was made"),
         ({"intervention": (), "association": ()}, Verdict.ASSERTED, "No held-out association"),
-        ({"intervention": tests(INTERVENTION_NULLS, q=0.06)}, Verdict.OBSERVED, "q = 0.06 > 0.05"),
+        ({"intervention": beaten(INTERVENTION_NULLS, q=0.06)}, Verdict.OBSERVED, "q = 0.06 > 0.05"),
         ({"multiverse": None}, Verdict.OBSERVED, "under one specification; 24 are needed"),
         ({"off_target": 0.02}, Verdict.OBSERVED, "loses 2.0% of unrelated behaviour; 2% is the limit"),
         ({"off_target": math.nan}, Verdict.OBSERVED, "Specificity was not measured"),
@@ -131,7 +131,7 @@ def test_everything_tested_is_verified(multiverse):
         ({"prediction_held": None}, Verdict.MECHANISTIC, "in advance"),
         ({"planted_recall": math.nan}, Verdict.MECHANISTIC, "recall"),
         ({"prediction_held": False}, Verdict.REFUTED, "made in advance failed"),
-        ({"intervention": tests(INTERVENTION_NULLS, value=-1.0)}, Verdict.REFUTED, "opposite sign"),
+        ({"intervention": beaten(INTERVENTION_NULLS, value=-1.0)}, Verdict.REFUTED, "opposite sign"),
         ({"untestable": "the network has no tokenizer"}, Verdict.NOT_TESTABLE, "no tokenizer"),
     ],
 )
@@ -165,14 +165,14 @@ def test_signs_must_agree_over_enough_specifications(multiverse):
     strict = grade(full(multiverse), Thresholds(sign_agreement=0.9))
     assert strict.verdict is Verdict.OBSERVED
     assert "agrees in 83% of specifications; 90% is needed" in strict.missing[0]
-    opposite = grade(replace(full(multiverse), sign=-1, association=(), intervention=tests(INTERVENTION_NULLS, -1)))
+    opposite = grade(replace(full(multiverse), sign=-1, association=(), intervention=beaten(INTERVENTION_NULLS, -1.0)))
     assert "Most specifications have the opposite sign." in opposite.missing
 
 
 def test_a_null_can_be_waived_for_a_stated_reason(multiverse):
     evidence = replace(
         full(multiverse),
-        association=tests(ASSOCIATION_NULLS[:3]),
+        association=beaten(ASSOCIATION_NULLS[:3]),
         waived={"surface": "an image has no token embedding"},
     )
     result = grade(evidence)

@@ -67,6 +67,12 @@ def pictures(each: int = 12, seed: int = 0) -> StimulusSet:
     return StimulusSet("planted pictures", made)
 
 
+def fades(count: int = 40) -> StimulusSet:
+    """Red pictures from black to full."""
+    red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).expand(3, 16, 16)
+    return StimulusSet("fades", [stimulus(red * step / count, f"red {step}/{count}") for step in range(count + 1)])
+
+
 def stimulus(tensor: Tensor, source: str) -> Stimulus:
     """A tensor under the id of its content."""
     return Stimulus(content_id(tensor.numpy().tobytes()), "tensor", source, lambda: tensor)

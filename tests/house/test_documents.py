@@ -27,7 +27,9 @@ def test_the_reference_of_the_command_line_is_current() -> None:
 def undocumented(found: dict[str, Any], text: str) -> list[str]:
     """Commands and options that a page does not name."""
     names = {f"cutaway {name}" for name in found}
-    names |= {flag for command in found.values() for parameter in command.params for flag in parameter.opts if "-" in flag}
+    names |= {
+        flag for command in found.values() for parameter in command.params for flag in parameter.opts if "-" in flag
+    }
     return sorted(name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text))
 
 
@@ -79,7 +81,9 @@ def test_shell_blocks_name_commands_that_exist(page: Path) -> None:
     assert [line for block in blocks for line in wrong_lines(block)] == []
 
 
-@pytest.mark.parametrize("line", ["make dmeo", "cutaway adit x", "cutaway audit x --fail-on awful", "cutaway show x --al"])
+@pytest.mark.parametrize(
+    "line", ["make dmeo", "cutaway adit x", "cutaway audit x --fail-on awful", "cutaway show x --al"]
+)
 def test_a_wrong_line_would_be_seen(line: str) -> None:
     assert wrong_lines(line) == [line]
 
@@ -123,7 +127,12 @@ def test_decisions_are_numbered_without_gaps_and_listed() -> None:
         text = (folder / name).read_text(encoding="utf-8")
         assert text.startswith(f"# {name[:4]} ")
         headings = [line for line in text.splitlines() if line.startswith("## ")]
-        assert [heading.split(",")[0].split()[1] for heading in headings] == ["Context", "Options", "Decision", "Consequences"]
+        assert [heading.split(",")[0].split()[1] for heading in headings] == [
+            "Context",
+            "Options",
+            "Decision",
+            "Consequences",
+        ]
 
 
 def test_the_version_is_the_same_everywhere() -> None:

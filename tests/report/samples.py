@@ -42,7 +42,8 @@ class SampleCard:
     address: str
 
     def to_html(self) -> str:
-        return f'<style>.card-line {{}}</style><h3>{self.address}</h3><p class="card-line">fires on <mark>nurse</mark> in 1.24 % of tokens</p>'
+        line = '<p class="card-line">fires on <mark>nurse</mark> in 1.24 % of tokens</p>'
+        return f"<style>.card-line {{}}</style><h3>{self.address}</h3>{line}"
 
     def to_json(self) -> dict[str, Any]:
         return {"address": self.address, "firing_rate": Measurement(0.0124, 0.011, 0.0139, n=9000).to_json()}

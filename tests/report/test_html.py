@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from cutaway.audits.findings import NotFound, NotTestable, RuleResult
+from cutaway.audits.findings import NotFound, NotTestable, RuleResult, Table
 from cutaway.evidence.measurement import Measurement
 from cutaway.report import render_html
+from cutaway.report.cards import card_anchor
 from tests.report.pages import Page
 from tests.report.samples import HOSTILE, bare, finding, hostile, realistic
 
@@ -95,6 +96,14 @@ def test_cards_are_shown_and_findings_lead_to_them(source, page):
     assert source.count('class="card-line"') == 6
     assert source.count("<style>") == 1 and source.count(".card-line {}") == 1  # six cards, one sheet, in the head
     assert any(link["href"] == "#card-at-layers-2e-11-2e-mlp-3a-1798" for link in page.all("a"))
+
+
+def test_a_table_leads_to_the_cards_of_its_addresses():
+    table = Table("Units", ("unit",), (("layers.3.mlp:1022",), ("layers.3.mlp:1",)))
+    audit = bare(cards=realistic().cards[:1], results=(RuleResult("r", "Why?", tables=(table,)),))
+    links = [link["href"] for link in Page(render_html(audit)).all("a")]
+    assert links.count(f"#{card_anchor('layers.3.mlp:1022')}") == 2  # contents and table
+    assert f"#{card_anchor('layers.3.mlp:1')}" not in links
 
 
 def test_findings_of_one_place_have_their_own_anchors():

@@ -87,6 +87,7 @@ def test_dates():
         (float("nan"), "x", "nothing", "–"),
         (0.125, "share of units", "share", "12.5 %"),
         (1, "share", "share", "100 %"),
+        (0.0025, "p", "number", "0.0025"),
         (1.5, "share", "number", "1.50"),
         (("a", 2), "x", "text", "a, 2"),
         (Severity.HIGH, "x", "text", "high"),

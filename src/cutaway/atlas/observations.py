@@ -69,32 +69,30 @@ class ObservationLog:
     def wants(self, observation_id: str, batch: int) -> bool:
         """True if the observation is running and no shard covers this batch."""
         with self._database.read() as connection:
-            if not _running(connection, observation_id):
-                return False
-            return connection.execute(_overlapping(observation_id, batch, batch + 1).limit(1)).first() is None
+            return _wanted(connection, observation_id, batch, batch + 1)
 
     def claim(self, observation_id: str, batch: int, owner: str) -> bool:
-        """Says that ``owner`` computes this batch now; False if another one said so a short time ago."""
+        """Says that ``owner`` computes this batch now.
+
+        False if another one said so a short time ago, or if the batch is not wanted any more.
+        """
         now = int(time.time())
         table = schema.claims
-        this = sa.and_(table.c.observation_id == observation_id, table.c.batch == batch)
-        row = {
-            "observation_id": observation_id,
-            "batch": batch,
-            "owner": owner,
-            "expires_unix": now + CLAIM_SECONDS,
-        }
+        key = {"observation_id": observation_id, "batch": batch}
+        this = sa.and_(*(table.c[name] == value for name, value in key.items()))
         with self._database.write() as connection:
+            if not _wanted(connection, observation_id, batch, batch + 1):
+                return False
             ours = sa.or_(table.c.owner == owner, table.c.expires_unix < now)
             connection.execute(sa.delete(table).where(this, ours))
-            return insert_new(connection, table, [row | _stamp(connection, observation_id)]) == 1
+            row = key | {"owner": owner, "expires_unix": now + CLAIM_SECONDS} | _stamp(connection, observation_id)
+            return insert_new(connection, table, [row]) == 1
 
     def add_shard(self, shard: ShardRecord, arrays: Arrays) -> bool:
         """Stores a shard with its arrays; False (and nothing stored) if one of its batches is covered already."""
         packed = pack(arrays)
         with self._database.write() as connection:
-            covered = connection.execute(_overlapping(shard.observation_id, shard.first_batch, shard.end)).first()
-            if covered or not _running(connection, shard.observation_id):
+            if not _wanted(connection, shard.observation_id, shard.first_batch, shard.end):
                 return False
             # Inside the transaction, so that nobody's clean-up can come between the file and its row.
             self._arrays.put(packed)
@@ -196,6 +194,12 @@ def _running(connection: Connection, observation_id: str) -> bool:
     # FOR UPDATE makes writers of the same observation wait for each other on a server; SQLite's writers always do.
     query = sa.select(schema.observations.c.status).where(schema.observations.c.id == observation_id)
     return connection.execute(query.with_for_update()).scalar() == "running"
+
+
+def _wanted(connection: Connection, observation_id: str, first: int, end: int) -> bool:
+    if not _running(connection, observation_id):
+        return False
+    return connection.execute(_overlapping(observation_id, first, end).limit(1)).first() is None
 
 
 def _in_range(observation_id: str, first: int, end: int) -> sa.ColumnElement[bool]:

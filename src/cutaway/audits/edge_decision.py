@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-
 from cutaway.audits.effects import change, economical, unit_of_change
 from cutaway.audits.findings import Control, Figure, Finding, RuleResult, Severity, Table
 from cutaway.audits.rules import AuditContext
@@ -68,12 +67,9 @@ class Split:
     shares: np.ndarray
     null: np.ndarray
     decision: np.ndarray  # D, [image]
+    pictures: tuple[str, ...]  # which picture each image is cut from: the independent entities
     gap: float
     skipped: int  # images without an edge, or with nothing else
-
-    def part(self, rows: slice) -> "Split":
-        """The same for some of the images; the null keeps to masks of these images."""
-        return replace(self, shares=self.shares[rows], null=self.null[rows][:, rows], decision=self.decision[rows])
 
 
 class EdgeDecision:
@@ -86,7 +82,9 @@ class EdgeDecision:
     def applicable(self, network: Network) -> str | None:
         """Testable where side outputs are 1x1 readouts and the fusion is linear."""
         if network.family != "hed":
-            return "The network is no edge detector with linear 1x1 side readouts, so its decision does not split exactly."
+            return (
+                "The network is no edge detector with linear 1x1 side readouts, so its decision does not split exactly."
+            )
         return None
 
     def check(self, context: AuditContext) -> RuleResult:
@@ -94,26 +92,30 @@ class EdgeDecision:
         started = time.monotonic()
         context = replace(context, network=economical(context.network, context.profile))
         network = context.network
-        batches = _batches(context)
         context.progress(0, 2, "splitting the edge logit over channels")
-        split = decision_split(network, batches)
-        half = len(split.decision) // 2
-        if half < 3:
-            raise BadInput("Fewer than six images show edges, too few to rank and test; give more or other images.")
-        ranked, held_out = split.part(slice(0, half)), split.part(slice(half, None))
-        top = _ranked(ranked)[:TOP]
+        ranking, testing = _halves(context)
+        top = _ranked(decision_split(network, *ranking))[:TOP]
+        held_out = decision_split(network, *testing)
+        if len(held_out.decision) < 3:
+            raise BadInput("Fewer than three test images show edges, too few to measure; give more or other images.")
         context.progress(1, 2, "ablating the ten channels and random sets")
-        tests = _ablations(context, batches[-_test_batches(context) :], [split.addresses[i] for i in top])
+        tests = _ablations(context, testing[0][: _test_batches(context)], [held_out.addresses[i] for i in top])
         result = _result(context, held_out, top, tests)
         sites = tuple(readout.site for readout in readouts(network))
         return replace(result, examined=sites, seconds=time.monotonic() - started)
 
 
-def _batches(context: AuditContext) -> list[Batch]:
+def _halves(context: AuditContext) -> list[tuple[list[Batch], list[str]]]:
+    """Batches to rank on and, from other pictures, to test on, each with the picture that every crop comes from."""
     if context.stimuli is None or len(context.stimuli) < 6:
         raise BadInput("This rule ranks on one half of the images and tests on the other; give at least six images.")
-    count = min(context.profile.stimuli, len(context.stimuli))
-    return [context.network.prepare(group) for group in context.stimuli.take(count, seed=context.seed).batches(4)]
+    chosen = context.stimuli.take(min(context.profile.stimuli, len(context.stimuli)), seed=context.seed)
+    made = []
+    for half in chosen.split(0.5, seed=context.seed):
+        loaded = list(half.batches(4))
+        names = [stimulus.group or stimulus.id for group in loaded for stimulus in group]
+        made.append(([context.network.prepare(group) for group in loaded], names))
+    return made
 
 
 def readouts(network: Network) -> list[Readout]:
@@ -138,29 +140,22 @@ def up_transpose(mask: Tensor, size: tuple[int, int], module: nn.Module) -> Tens
     return gradient[:, 0]
 
 
-def decision_split(network: Network, batches: list[Batch]) -> Split:
+def decision_split(network: Network, batches: list[Batch], pictures: list[str]) -> Split:
     """The split of the edge decision for every image that has both edge and other pixels."""
-    split = decision_split_or_none(network, batches)
-    if split is None:
-        raise BadInput("No image shows both edge and other pixels to this network; give photographs.")
-    return split
-
-
-def decision_split_or_none(network: Network, batches: list[Batch]) -> Split | None:
-    """Like :func:`decision_split`; None if no image can be used (an untrained twin may call everything an edge)."""
     parts = readouts(network)
     logits = torch.cat([network.run(batch).logits[:, 0] for batch in batches])
     edge = (logits > 0).float()
     usable = (edge.flatten(1).mean(1) > 0) & (edge.flatten(1).mean(1) < 1)
     if int(usable.sum()) < 2:
-        return None
+        raise BadInput("No two images show both edge and other pixels to this network; give photographs.")
     contrast = _contrast(edge[usable])
     decision = (logits[usable] * contrast).flatten(1).sum(1)
     table = _table_of_parts(network, parts, batches, usable, contrast)
     shares = table.diagonal(dim1=0, dim2=1).T
     gap = float(((shares.sum(1) - decision).abs() / decision.abs().clamp_min(1e-6)).max())
     addresses = tuple(Address(part.site, unit) for part in parts for unit in range(len(part.weights)))
-    return Split(addresses, shares.numpy(), table.numpy(), decision.numpy(), gap, int((~usable).sum()))
+    kept = tuple(name for name, use in zip(pictures, usable.tolist()) if use)
+    return Split(addresses, shares.numpy(), table.numpy(), decision.numpy(), kept, gap, int((~usable).sum()))
 
 
 def _contrast(edge: Tensor) -> Tensor:
@@ -243,9 +238,7 @@ def _derangements(split: Split, draws: int, seed: int) -> np.ndarray:
     return np.stack(null)
 
 
-def _result(
-    context: AuditContext, split: Split, top: np.ndarray, tests: Ablations
-) -> RuleResult:
+def _result(context: AuditContext, split: Split, top: np.ndarray, tests: Ablations) -> RuleResult:
     null = _derangements(split, context.profile.permutations, context.seed)
     observed = split.shares.mean(0)
     q = benjamini_hochberg(permutation_p_units(observed, null))
@@ -253,8 +246,8 @@ def _result(
     effect = measure_against_null(
         float(observed[top].sum() / total),
         null[:, top].sum(1) / total,
-        bootstrap=_bootstrap_ratio(split.shares[:, top].sum(1), split.decision, context.seed),
-        n=len(split.decision),
+        bootstrap=_bootstrap_ratio(split, top, context.seed),
+        n=len(set(split.pictures)),
         seed=context.seed,
     )
     table = _table(context, split, top, observed, null, q)
@@ -270,10 +263,13 @@ def _result(
     )
 
 
-def _bootstrap_ratio(parts: np.ndarray, totals: np.ndarray, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(0, len(totals), (999, len(totals)))
-    return parts[rows].mean(1) / totals[rows].mean(1)
+def _bootstrap_ratio(split: Split, top: np.ndarray, seed: int) -> np.ndarray:
+    """The share on resampled pictures: crops of one picture stay together."""
+    pictures = np.unique(split.pictures, return_inverse=True)[1]
+    parts = np.bincount(pictures, split.shares[:, top].sum(1))
+    totals = np.bincount(pictures, split.decision)
+    rows = np.random.default_rng(seed).integers(0, len(totals), (999, len(totals)))
+    return parts[rows].sum(1) / totals[rows].sum(1)
 
 
 def _table(
@@ -282,10 +278,10 @@ def _table(
     rows = []
     total = float(split.decision.mean())
     for index in top:
-        low, high = mean_interval(split.shares[:, index], seed=context.seed)
+        low, high = mean_interval(split.shares[:, index], split.pictures, seed=context.seed)
         measurement = Measurement(
             float(observed[index]), low, high, float(null[:, index].mean()), float(null[:, index].std()),
-            float(permutation_p_units(observed[[index]], null[:, [index]])[0]), len(split.decision), context.seed,
+            float(permutation_p_units(observed[[index]], null[:, [index]])[0]), len(set(split.pictures)), context.seed,
         )  # fmt: skip
         rows.append((str(split.addresses[index]), measurement, float(observed[index] / total), float(q[index])))
     return Table(
@@ -297,7 +293,7 @@ def _table(
     )
 
 
-def _multiverse(tests: Ablations, seed: int):  # noqa: ANN202
+def _multiverse(tests: Ablations, seed: int):
     specs = specifications(
         ablation=tuple(tests.changes), images=("first half", "second half"), statistic=("change", "log change"),
         random_sets=("first half", "second half"),
@@ -351,11 +347,12 @@ def _finding(
             },
         )
     )
+    times = mine.mean() / max(others.mean(), 1e-12)
     names = ", ".join(str(split.addresses[index]) for index in top[:3])
     claim = (
         f"Ten of {split.shares.shape[1]} channels carry {effect.value:.0%} of the edge decision on images not used to "
-        f"choose them ({names} lead); ablating them moves the edge map {mine.mean() / max(others.mean(), 1e-12):.3g} times "
-        "as far as ten random channels of the same sites."
+        f"choose them ({names} lead); ablating them moves the edge map {times:.3g} times as far as ten random channels "
+        "of the same sites."
     )
     return Finding(
         rule="edge-decision",
@@ -417,7 +414,9 @@ def _random_tens(context: AuditContext, split: Split, top: np.ndarray) -> Measur
     place = {address: index for index, address in enumerate(split.addresses)}
     parts = split.shares.mean(0) / split.decision.mean()
     null = [float(parts[[place[address] for address in group]].sum()) for group in sets]
-    return measure_against_null(float(parts[top].sum()), null, n=len(split.decision), alternative="greater", seed=context.seed)
+    return measure_against_null(
+        float(parts[top].sum()), null, n=len(split.decision), alternative="greater", seed=context.seed
+    )
 
 
 def _figure(split: Split, observed: np.ndarray, top: np.ndarray) -> Figure:

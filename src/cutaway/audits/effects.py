@@ -1,8 +1,8 @@
 """How much an edit changes what a network says: one number per stimulus, in the unit that fits the task.
 
-    causal-lm, classifier   KL divergence of the edited from the original prediction, nats, mean over real positions
-    edges                   the same for one Bernoulli per pixel, nats, mean over pixels
-    anything else           squared change of the output over its squared deviation from the batch mean
+causal-lm, classifier   KL divergence of the edited from the original prediction, nats, mean over real positions
+edges                   the same for one Bernoulli per pixel, nats, mean over pixels
+anything else           squared change of the output over its squared deviation from the batch mean
 """
 
 from dataclasses import dataclass, replace

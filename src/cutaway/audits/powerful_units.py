@@ -5,7 +5,8 @@
    prediction (the Fisher form of optimal brain damage; LeCun et al. 1990). One backward pass covers all units.
 2. Measure: ablate the top units, one at a time, on stimuli that the screening has not seen, and as many random units of
    the same sites; then again under other ablations, halves of the stimuli, and statistics (the multiverse).
-3. Report: units that change more than every random unit, after Benjamini-Hochberg; how good the screening was.
+3. Report: units that change more than every random unit does and lie beyond the random units' prediction interval after
+   Benjamini-Hochberg; how good the screening was.
 """
 
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from cutaway.audits.effects import Change, change, economical, sampled_log_likelihood, unit_of_change
@@ -108,7 +110,9 @@ def stimulus_halves(context: AuditContext) -> tuple[list[Batch], list[Batch]]:
     quick = context.profile.name == "quick"
     most_screening, most_testing = (12, 6) if quick else (64, 48)
     first, second = context.stimuli.split(0.6, seed=context.seed)
-    chosen = [s.take(min(most, len(s)), seed=context.seed) for s, most in ((first, most_screening), (second, most_testing))]
+    chosen = [
+        s.take(min(most, len(s)), seed=context.seed) for s, most in ((first, most_screening), (second, most_testing))
+    ]
     return _batches(context.network, chosen[0]), _batches(context.network, chosen[1])
 
 
@@ -168,12 +172,10 @@ def _site_means(network: Network, batches: list[Batch], sites: list[str]) -> dic
     return {name: value / count[name] for name, value in sums.items()}
 
 
-def choose(
-    scores: dict[str, Tensor], top: int, random_units: int, seed: int
-) -> tuple[list[Address], list[Address]]:
+def choose(scores: dict[str, Tensor], top: int, random_units: int, seed: int) -> tuple[list[Address], list[Address]]:
     """The best-screened units, and random others from the same sites in the same numbers."""
     everything = [Address(name, unit) for name, score in scores.items() for unit in range(len(score))]
-    flat = torch.cat([score for score in scores.values()])
+    flat = torch.cat(list(scores.values()))
     best = [everything[index] for index in flat.argsort(descending=True, stable=True)[: min(top, len(flat) // 2)]]
     repeats = -(-random_units // max(len(best), 1))
     drawn = random_sets(best, everything, repeats, stratum=_room(best, everything), seed=seed)
@@ -181,16 +183,14 @@ def choose(
     return best, unique[:random_units]
 
 
-def _room(best: list[Address], everything: list[Address]):  # noqa: ANN202
+def _room(best: list[Address], everything: list[Address]):
     """Match random units to the site where that leaves enough to draw from; else to the whole network."""
     sites = [address.site for address in best]
     spare = {site: sum(a.site == site for a in everything) - sites.count(site) for site in set(sites)}
     return (lambda address: address.site) if all(spare[site] >= sites.count(site) for site in spare) else None
 
 
-def ablate_each(
-    network: Network, batches: list[Batch], addresses: list[Address], to: str, seed: int
-) -> Effects:
+def ablate_each(network: Network, batches: list[Batch], addresses: list[Address], to: str, seed: int) -> Effects:
     """The change that each unit's ablation causes, one unit at a time."""
     means = _site_means(network, batches, list(dict.fromkeys(a.site for a in addresses))) if to == "mean" else {}
     originals = [network.run(batch).logits for batch in batches]
@@ -201,14 +201,12 @@ def ablate_each(
             edit = Ablate(address.site, [address.unit], to=to, reference=means.get(address.site), seed=seed)
             row.append(change(network, original, network.run(batch, edits=[edit]).logits, batch))
         rows.append(row)
-    amount = np.stack([torch.cat([c.amount for c in row]).numpy() for row in rows])
-    flipped = np.stack([torch.cat([c.flipped for c in row]).numpy() for row in rows])
+    amount = np.stack([torch.cat([c.amount for c in row]).double().numpy() for row in rows])
+    flipped = np.stack([torch.cat([c.flipped for c in row]).double().numpy() for row in rows])
     return Effects(tuple(addresses), amount, flipped)
 
 
-def _twin_ratio(
-    context: AuditContext, screening: list[Batch], testing: list[Batch], sites: list[str]
-) -> Measurement:
+def _twin_ratio(context: AuditContext, screening: list[Batch], testing: list[Batch], sites: list[str]) -> Measurement:
     """The same ratio (strong units over random ones) in an untrained twin: large units come with training."""
     network = untrained_twin(context.network, seed=context.seed)
     scores = screen(network, screening[:1], sites, seed=context.seed, draws=1)
@@ -232,10 +230,9 @@ def _result(
     effects = measured["mean"]
     means = effects.means()
     random_means = means[count:]
-    p = np.array([permutation_p(value, random_means, alternative="greater") for value in means[:count]])
-    q = benjamini_hochberg(p)
+    q = benjamini_hochberg(beyond_random(means[:count], random_means))
     order = np.argsort(-means[:count])
-    strong = [index for index in order if q[index] <= 0.05]
+    strong = [int(index) for index in order if q[index] <= 0.05 and means[index] > random_means.max()]
     table = _table(context, effects, order, q, random_means)
     screening = _screening_quality(scores, effects, context.seed)
     reproduce = f"{context.command} --rules powerful-units".strip()
@@ -252,6 +249,20 @@ def _result(
     return RuleResult("powerful-units", PowerfulUnits.question, (finding,), cards=cards, units=units)
 
 
+def beyond_random(values: np.ndarray, random_values: np.ndarray) -> np.ndarray:
+    """p of each value as one more draw from where the random units came from, on a log scale.
+
+    Student's prediction interval for one new observation (Hahn 1969): a rank among R random units can give no p below
+    1 / (R + 1), too coarse to correct for many units. A unit must also exceed every random one to be reported.
+    """
+    logs = np.log(np.maximum(random_values, 1e-12))
+    spread = logs.std(ddof=1) * np.sqrt(1 + 1 / len(logs))
+    distance = np.log(np.maximum(values, 1e-12)) - logs.mean()
+    # Random units without any spread: a value beside them is either one of them or beyond doubt.
+    scores = np.divide(distance, spread, out=np.where(distance > 1e-6, np.inf, 0.0), where=spread > 1e-9)
+    return stats.t.sf(scores, len(logs) - 1)
+
+
 def _table(
     context: AuditContext, effects: Effects, order: np.ndarray, q: np.ndarray, random_means: np.ndarray
 ) -> Table:
@@ -263,19 +274,16 @@ def _table(
             float(amounts.mean()), low, high, float(random_means.mean()), float(random_means.std()),
             permutation_p(float(amounts.mean()), random_means, alternative="greater"), len(amounts), context.seed,
         )  # fmt: skip
-        rows.append((str(effects.addresses[index]), measurement, float(q[index]), _flips(effects.flipped[index])))
+        flips = float(effects.flipped[index].mean())
+        rows.append((str(effects.addresses[index]), measurement, float(q[index]), flips))
     unit = unit_of_change(context.network)
     return Table(
         "Ablating one unit at a time to its mean",
-        ("unit", f"change ({unit})", "q (Benjamini-Hochberg)", "decisions changed"),
+        ("unit", f"change ({unit})", "q", "share of decisions changed"),
         tuple(rows),
-        "The null is the same ablation of random units of the same sites; stimuli were not used for screening.",
+        "Null: the same ablation of random units of the same sites; these stimuli were not used for screening. "
+        "q: log-scale prediction interval of the random units, Benjamini-Hochberg over the units ablated.",
     )
-
-
-def _flips(values: np.ndarray) -> Measurement:
-    share = float(values.mean()) if not np.isnan(values).all() else float("nan")
-    return Measurement(share, n=len(values))
 
 
 def _screening_quality(scores: dict[str, Tensor], effects: Effects, seed: int) -> Measurement | None:
@@ -285,10 +293,13 @@ def _screening_quality(scores: dict[str, Tensor], effects: Effects, seed: int) -
     return measure_spearman(estimates, effects.means(), alternative="greater", seed=seed)
 
 
-def _multiverse(measured: dict[str, Effects], count: int, seed: int):  # noqa: ANN202
-    """Strong minus random units under 24 specifications: 3 ablations, 2 halves, 2 statistics, 2 sets of random units."""
+def _multiverse(measured: dict[str, Effects], count: int, seed: int):
+    """Strong minus random units under 24 specifications: 3 ablations, 2 halves of the stimuli, 2 statistics, 2 sets."""
     specs = specifications(
-        ablation=ABLATIONS, half=("first", "second"), statistic=("change", "log change"), random_half=("first", "second")
+        ablation=ABLATIONS,
+        half=("first", "second"),
+        statistic=("change", "log change"),
+        random_half=("first", "second"),
     )
 
     def question(spec: object) -> Measurement:
@@ -346,9 +357,9 @@ def _finding(
     ratio = _ratio(means[strong], means[count:])
     share = "" if np.isnan(flips) else f" and changes {flips:.1%} of the decisions"
     claim = (
-        f"{len(strong)} single units change the output more than all of {len(means) - count} random units of the same "
-        f"sites; ablating {effects.addresses[best]} alone moves it {means[best] / max(np.median(means[count:]), 1e-12):.3g} "
-        f"times as far as the median random unit{share}."
+        f"{len(strong)} single units change the output more than any of {len(means) - count} random units of the same "
+        f"sites; ablating {effects.addresses[best]} alone moves it {_times(means[best], means[count:])} times as far "
+        f"as the median random unit{share}."
     )
     return Finding(
         rule="powerful-units",
@@ -357,7 +368,7 @@ def _finding(
         severity=_severity(flips),
         location=tuple(str(effects.addresses[index]) for index in strong[:10]),
         effect=effect,
-        effect_name=f"change of the output when {effects.addresses[best]} is ablated to its mean ({unit_of_change(context.network)})",
+        effect_name=f"change when {effects.addresses[best]} is ablated to its mean ({unit_of_change(context.network)})",
         controls=_controls(multiverse, screening, twin, ratio),
         limits=(
             "One unit at a time: units that stand in for each other look weak here.",
@@ -368,6 +379,10 @@ def _finding(
         tables=(table,),
         reproduce=reproduce,
     )
+
+
+def _times(value: float, random_means: np.ndarray) -> str:
+    return f"{value / max(float(np.median(random_means)), 1e-12):.3g}"
 
 
 def _bootstrap_means(values: np.ndarray, seed: int) -> np.ndarray:

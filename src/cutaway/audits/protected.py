@@ -1,10 +1,11 @@
-"""The rule ``protected-attributes``: which protected attributes does a language model encode, where, and what do they push?
+"""The rule ``protected-attributes``: which of them does a language model encode, where, and what do they push?
 
 Method, controls, severity and limits: ``docs/audits/protected-attributes.md``. The parts:
 :mod:`cutaway.audits.protected_attributes`.
 """
 
 import time
+from typing import Any, cast
 
 from cutaway.audits.findings import Finding, NotFound, NotTestable, RuleResult, Table
 from cutaway.audits.protected_attributes import claims, figures, stages
@@ -27,7 +28,8 @@ class ProtectedAttributes:
     id = "protected-attributes"
     version = "1"
     question = (
-        "Which protected attributes does the language model encode, where, and which occupations and decisions do they push?"
+        "Which protected attributes does the language model encode, where, "
+        "and which occupations and decisions do they push?"
     )
 
     def applicable(self, network: Network) -> str | None:
@@ -62,7 +64,7 @@ class ProtectedAttributes:
 
     def _subject(self, context: AuditContext) -> Subject:
         try:
-            twin = untrained_twin(context.network, seed=context.seed)
+            twin: Network | None = untrained_twin(cast(Any, context.network), seed=context.seed)
         except Untestable:
             twin = None
         steps = 0

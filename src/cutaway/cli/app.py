@@ -18,10 +18,11 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         print(f"cutaway {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -21,7 +21,9 @@ Profile = Annotated[
 ]
 Rules = Annotated[
     list[str] | None,
-    typer.Option("--rules", metavar="RULE", help="A rule to apply; repeat for more. [default: all]", show_default=False),
+    typer.Option(
+        "--rules", metavar="RULE", help="A rule to apply; repeat for more. [default: all]", show_default=False
+    ),
 ]  # fmt: skip
 Folder = Annotated[
     Path | None,
@@ -91,5 +93,5 @@ def exit_code(result: Any, fail_on: SeverityName | None) -> int:
 
     if fail_on is not None and exceeds(result.findings, Severity(fail_on)):
         return FINDINGS
-    untestable = [bool(answer.not_testable) and not answer.findings and not answer.not_found for answer in result.results]
-    return NOT_TESTABLE if untestable and all(untestable) else DONE
+    answered = [answer.findings or answer.not_found or not answer.not_testable for answer in result.results]
+    return DONE if any(answered) or not answered else NOT_TESTABLE

@@ -31,7 +31,9 @@ _SHARED: dict[str, tuple[Any, Any]] = {
         None,
     ),
     "seed": (
-        Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every random choice.", rich_help_panel=_PANEL)],
+        Annotated[
+            int, typer.Option("--seed", metavar="N", help="Seed of every random choice.", rich_help_panel=_PANEL)
+        ],
         0,
     ),
     "device": (

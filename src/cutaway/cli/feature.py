@@ -12,11 +12,13 @@ from cutaway.cli.stimuli import Limit, Stimuli, chosen
 from cutaway.cli.workplace import atlas_for
 
 Addresses = Annotated[
-    list[str], typer.Argument(metavar="ADDRESS...", help="SITE:UNIT, for example conv3_3:81.", show_default=False)
+    list[str], typer.Argument(metavar="ADDRESS", help="SITE:UNIT, for example conv3_3:81.", show_default=False)
 ]
 Html = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Also write the cards, with pictures, to this file.", show_default=False),
+    typer.Option(
+        "--html", metavar="FILE", help="Also write the cards, with pictures, to this file.", show_default=False
+    ),
 ]  # fmt: skip
 
 
@@ -25,7 +27,7 @@ def feature(
 ) -> None:
     """The cards of features: what excites them, how often they fire, what they do, how pure they are.
 
-    The network is observed first where the atlas does not know the feature's site yet.
+    The stimuli are shown to the network once for each address, and the cards are kept in the atlas.
     """
     from cutaway import pipeline
     from cutaway.features import page_of

@@ -12,8 +12,8 @@ from cutaway.cli.common import BAD_INPUT, INTERRUPTED
 from cutaway.cli.output import document
 from cutaway.errors import CutawayError
 
-# Typer carries click inside since 0.24; the class is found under either roof through what it exports itself.
-_UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
+# Newer versions of Typer carry click inside; the class is found under either roof through what Typer itself exports.
+_UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
 
 def main(words: Sequence[str] | None = None) -> int:

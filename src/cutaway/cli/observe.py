@@ -11,7 +11,12 @@ from cutaway.cli.workplace import atlas_for
 
 Sites = Annotated[
     list[str] | None,
-    typer.Option("--sites", metavar="SITE", help="A site to observe; repeat for more. [default: the main ones]", show_default=False),
+    typer.Option(
+        "--sites",
+        metavar="SITE",
+        help="A site to observe; repeat for more. [default: all after a nonlinearity]",
+        show_default=False,
+    ),
 ]  # fmt: skip
 
 

@@ -58,7 +58,6 @@ class Output:
     def say(self, sentence: str) -> None:
         """One remark for the person at the terminal."""
         if not self.shared.quiet:
-            self._progress.pause()
             self._remarks.print(sentence, style="dim" if self._remarks.is_terminal else None)
 
     def progress(self, done: int, total: int, what: str) -> None:
@@ -122,9 +121,6 @@ class _Progress:
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total)
         self._bars.update(self._tasks[what], completed=done, total=total, visible=done < total)
-
-    def pause(self) -> None:
-        """Nothing to do: rich prints above a running bar by itself."""
 
     def close(self) -> None:
         if self._bars is not None:

@@ -1,6 +1,6 @@
 """The reference of the command line, written from the commands themselves.
 
-    python -m cutaway.cli.reference > docs/cli.md
+python -m cutaway.cli.reference > docs/cli.md
 """
 
 import inspect
@@ -41,7 +41,7 @@ def reference() -> str:
     parts = [_HEAD, "## Options of every command\n", *_rows(shared), ""]
     for name, command in found.items():
         own = [parameter for parameter in command.params if parameter.name not in {p.name for p in shared}]
-        arguments = [_metavar(p) for p in own if p.param_type_name == "argument"]
+        arguments = [_usage(p) for p in own if p.param_type_name == "argument"]
         parts += [f"## cutaway {name}\n", f"```\ncutaway {' '.join([name, *arguments])} [OPTIONS]\n```\n"]
         parts += [_prose(command.help or ""), "", *_rows(own), ""]
     return "\n".join(parts).rstrip() + "\n"
@@ -58,6 +58,11 @@ def _names(parameter: Any) -> str:
         return f"`{_metavar(parameter)}`"
     value = "" if parameter.is_flag else f" {_metavar(parameter)}"
     return ", ".join(f"`{flag}{value}`" for flag in parameter.opts)
+
+
+def _usage(argument: Any) -> str:
+    word = _metavar(argument) if argument.required else f"[{_metavar(argument)}]"
+    return f"{word}..." if argument.nargs == -1 else word
 
 
 def _cell(text: str) -> str:

@@ -16,9 +16,7 @@ Stimuli = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(
-        "--limit", metavar="N", min=1, help="Show at most N of them, drawn with --seed.", show_default=False
-    ),
+    typer.Option("--limit", metavar="N", min=1, help="Show at most N of them, drawn with --seed.", show_default=False),
 ]
 
 

@@ -254,7 +254,8 @@ def bootstrap_interval(
         return UNBOUNDED
 
     def of_entities(drawn: Any) -> float:
-        rows = np.concatenate([members[entity] for entity in np.asarray(drawn, dtype=int)])
+        drawn = np.asarray(drawn, dtype=int)
+        rows = drawn if entities is None else np.concatenate([members[entity] for entity in drawn])
         return float(statistic(*(column[rows] for column in columns)))
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):

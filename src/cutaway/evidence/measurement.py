@@ -48,8 +48,11 @@ class Measurement:
     @classmethod
     def from_json(cls, fields: dict[str, float | int | None]) -> "Measurement":
         """The inverse of :meth:`to_json`."""
-        known: dict[str, Any] = {key: math.nan if value is None else value for key, value in fields.items()}
-        return cls(**known)
+        counts: dict[str, Any] = {key: int(fields[key] or 0) for key in ("n", "seed") if key in fields}
+        numbers = {
+            key: math.nan if value is None else float(value) for key, value in fields.items() if key not in counts
+        }
+        return cls(**numbers, **counts)
 
     def __str__(self) -> str:
         interval = "" if math.isnan(self.low) else f" [{self.low:.3g}, {self.high:.3g}]"

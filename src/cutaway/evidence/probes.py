@@ -27,7 +27,7 @@ from torch import Tensor
 
 from cutaway.errors import BadInput, NotTestable
 from cutaway.evidence._arrays import Names, Numbers, as_codes, as_labels
-from cutaway.evidence.intervals import Interval, auroc_interval, mean_interval, proportion_interval
+from cutaway.evidence.intervals import RESAMPLES, Interval, auroc_interval, mean_interval, proportion_interval
 from cutaway.evidence.measurement import Measurement
 from cutaway.evidence.nulls import shuffled_labels
 from cutaway.evidence.permutation import permutation_p
@@ -77,6 +77,7 @@ def probe(
     ridge: float = 0.1,
     folds: int = 8,
     shuffles: int = 199,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> ProbeResult:
     """Probe ``acts`` for a binary concept, each group held out in turn, with the control task as its null.
@@ -98,7 +99,7 @@ def probe(
     seen = _seen_aurocs(acts, columns[:, : 1 + SEEN_CONTROLS], entity, ridge)
     return ProbeResult(
         auroc=_auroc_measurement(won / pairs, held_out.scores[:, 0], truth, group, fold, entity, seed),
-        selectivity=_selectivity(accuracy, held_out.correct[:, 0], truth, group, entity, seed),
+        selectivity=_selectivity(accuracy, held_out.correct[:, 0], truth, group, entity, resamples, seed),
         accuracy=float(accuracy[0]),
         control_accuracy=float(accuracy[1:].mean()),
         seen_auroc=float(seen[0]),
@@ -253,12 +254,13 @@ def _selectivity(
     truth: Bool[np.ndarray, " row"],
     group: Int[np.ndarray, " row"],
     entity: Int[np.ndarray, " row"],
+    resamples: int,
     seed: int,
 ) -> Measurement:
     """Accuracy minus the shuffles' mean accuracy; the interval is that of the accuracy over groups, moved."""
     control = accuracies[1:].mean()
     share = np.where(truth, truth.mean(), 1 - truth.mean())
-    low, high = mean_interval(correct / (2 * share), group, seed=seed)
+    low, high = mean_interval(correct / (2 * share), group, resamples=resamples, seed=seed)
     if low == high:  # every group alike: there is no spread to resample, but certainty is not earned
         count = len(set(group.tolist()))
         low, high = proportion_interval(round(float(accuracies[0]) * count), count)

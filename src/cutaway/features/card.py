@@ -160,14 +160,16 @@ class Polysemanticity:
     """Whether the feature's examples fall into separate kinds, judged in a representation of the input.
 
     ``separation`` is the best balanced silhouette over 2 to 4 clusters (0 one cloud, 1 tight and far apart);
-    ``modes`` is 1 unless p is at most 0.05. ``representation`` and ``null`` say what it was measured in and against.
+    its null is one cloud of the same shape, and ``modes`` is 1 unless that p is at most 0.05. ``among_units`` is the
+    same number against the examples of random other units of the site (None at sites with few units): how unusual it
+    is. ``representation`` says in which description of the input all this was measured.
     """
 
     separation: Measurement
     modes: int
     shares: tuple[float, ...] = (1.0,)
     representation: str = ""
-    null: str = ""
+    among_units: Measurement | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -176,7 +178,7 @@ class Polysemanticity:
             "modes": self.modes,
             "shares": [_number(share) for share in self.shares],
             "representation": self.representation,
-            "null": self.null,
+            "among_units": self.among_units and self.among_units.to_json(),
         }
 
 

@@ -31,7 +31,11 @@ def describe(
 ) -> tuple[Rows, str]:
     """One row of numbers for each pick, and what they are, in words."""
     if pictures is not None:
-        rows = [describe_picture(pictures.crop(each.row, activity.position(each.place))) for each in picks]
+        for each in picks:
+            if (each.row, each.place) not in pictures.described:
+                crop = pictures.crop(each.row, activity.position(each.place))
+                pictures.described[each.row, each.place] = describe_picture(crop)
+        rows = [pictures.described[each.row, each.place] for each in picks]
         return np.stack(rows), "orientation, brightness and colour of the receptive field"
     if activity.tokens and activity.grid_axes:
         table, what = _token_vectors(network, activity)
@@ -66,10 +70,11 @@ def _orientations(grey: Float[np.ndarray, "y x"]) -> Float[np.ndarray, " bin"]:
     # Soft bins: a small turn must make a small change.
     exact = angle / np.pi * ORIENTATIONS
     lower = np.floor(exact).astype(int)
-    histogram = np.zeros((CELLS * CELLS, ORIENTATIONS))
+    histogram = np.zeros(CELLS * CELLS * ORIENTATIONS)
     for step, share in ((0, 1 - (exact - lower)), (1, exact - lower)):
-        np.add.at(histogram, (cell.ravel(), ((lower + step) % ORIENTATIONS).ravel()), (strength * share).ravel())
-    return np.sqrt(histogram.ravel())
+        bins = cell * ORIENTATIONS + (lower + step) % ORIENTATIONS
+        histogram += np.bincount(bins.ravel(), (strength * share).ravel(), len(histogram))
+    return np.sqrt(histogram)
 
 
 def _at_most_unit(block: Float[np.ndarray, " feature"]) -> Float[np.ndarray, " feature"]:

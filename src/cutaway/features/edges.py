@@ -88,11 +88,17 @@ def readout_sites(network: Network) -> dict[str, int]:
     return {name: block for block, (_, name) in last.items() if hasattr(network.module, f"side{block}_up")}
 
 
-def decompose_edges(network: Network, stimuli: Sequence[Stimulus]) -> EdgeDecision:
-    """The exact split of the edge logit on each picture; one forward pass each."""
-    blocks = readout_sites(network)
-    if network.task != "edges" or not blocks:
+def decompose_edges(
+    network: Network, stimuli: Sequence[Stimulus], *, sites: Sequence[str] | None = None
+) -> EdgeDecision:
+    """The exact split of the edge logit on each picture; one forward pass each.
+
+    With ``sites`` only channels of these are looked at (their shares still refer to the whole decision).
+    """
+    every = readout_sites(network)
+    if network.task != "edges" or not every:
         raise NotTestable(f"{network.name} has no side outputs, so its output does not split over channels.")
+    blocks = {name: block for name, block in every.items() if sites is None or name in sites}
     rows = [(found, s.group or s.id) for s in stimuli if (found := _one(network, blocks, s)) is not None]
     if not rows:
         raise BadInput("No picture has both edge pixels and others; show pictures with some edges in them.")
@@ -100,7 +106,7 @@ def decompose_edges(network: Network, stimuli: Sequence[Stimulus]) -> EdgeDecisi
     edge, elsewhere = ({name: np.stack([image[side][name] for image in images]) for name in blocks} for side in (0, 1))
     logits = np.array([image[2] for image in images])
     return EdgeDecision(
-        edge, elsewhere, logits[:, 0], logits[:, 1], _bias(network, blocks), tuple(entities), len(stimuli) - len(rows)
+        edge, elsewhere, logits[:, 0], logits[:, 1], _bias(network, every), tuple(entities), len(stimuli) - len(rows)
     )
 
 
@@ -131,7 +137,7 @@ def contribution_means(
     with torch.enable_grad():
         shown = (up(probe, (pixels.shape[0], pixels.shape[1]))[0, 0] * weights).sum()
     (transposed,) = torch.autograd.grad(shown, probe)
-    reads = side.weight[0, :, 0, 0].detach().double() * float(fuse.weight[0, block - 1, 0, 0])
+    reads = side.weight[0, :, 0, 0].detach().double() * float(fuse.weight[0, block - 1, 0, 0].detach())
     return (reads * (acts.double() * transposed[0].double()).sum((1, 2))).cpu().numpy()
 
 
@@ -144,8 +150,9 @@ def _bias(network: Network, blocks: dict[str, int]) -> float:
     total = 0.0
     for block in blocks.values():
         side, fuse, _ = _readout(network, block)
-        total += float(fuse.weight[0, block - 1, 0, 0]) * float(side.bias[0])
-    return total + float(network.module.get_submodule("fuse").bias[0])  # type: ignore[index]
+        total += float(fuse.weight[0, block - 1, 0, 0].detach() * side.bias[0].detach())
+    fuse_bias: Any = network.module.get_submodule("fuse").bias
+    return total + float(fuse_bias[0].detach())
 
 
 def edge_share(decision: EdgeDecision, site: str, channel: int, *, seed: int = 0) -> Outputs:

@@ -47,7 +47,7 @@ class Effort:
     """How much a card may cost."""
 
     counts: Counts = field(default_factory=Counts)
-    stimuli: int = 64  # drawn at random from a larger set
+    stimuli: int = 48  # drawn at random from a larger set
     peers: int = PEERS  # random other units that every number is compared with
     nulls: int = 8  # of these, how many are ablated one by one
     batch_size: int = 8

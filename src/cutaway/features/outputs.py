@@ -25,7 +25,7 @@ from cutaway.features.edges import EdgeDecision, decompose_edges, edge_share, re
 from cutaway.features.wiring import mean_readout
 from cutaway.networks.network import Network
 
-EDGE_PICTURES = 12
+EDGE_PICTURES = 8
 SHOWN = 8
 
 
@@ -58,7 +58,7 @@ class Downstream:
     def _edge_share(self, unit: int) -> Outputs:
         try:
             if self._decision is None:
-                self._decision = decompose_edges(self._network, self._pictures())
+                self._decision = decompose_edges(self._network, self._pictures(), sites=[self._activity.site.name])
         except BadInput as error:
             return Outputs("none", "Nothing was measured.", reason=str(error))
         return edge_share(self._decision, self._activity.site.name, unit, seed=self._seed)

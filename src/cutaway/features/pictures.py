@@ -30,6 +30,8 @@ class Pictures:
     def __init__(self, network: Network, activity: Activity) -> None:
         self._network, self._activity = network, activity
         self._shown: dict[int, Float[np.ndarray, "y x 3"]] = {}
+        #: descriptions of crops by row and place, kept here by those who make them
+        self.described: dict[tuple[int, int], Float[np.ndarray, " feature"]] = {}
 
     def shown(self, row: int) -> Float[np.ndarray, "y x 3"]:
         """Stimulus ``row`` as the network saw it: RGB, 0..1."""

@@ -6,7 +6,10 @@
 3. Project on the directions in which all compared examples vary most; link by Ward's method (1963); cut into 2, 3 and 4
    clusters; score each cut by its balanced silhouette (Rousseeuw 1987, mean over clusters, so that one stray example
    is not a cluster); keep the best.
-4. Do the same with equally many examples of each of the other units (or of random positions, at sites with few units).
+4. Do the same with as many points from one Gaussian cloud of the examples' own covariance (after Liu et al. 2008,
+   "SigClust"): the score's null. p at most 0.05 is more than one mode.
+5. Do the same with the examples of random other units of the site: how unusual the score is here. Real examples are
+   not Gaussian, so a site at which every unit scores high says more about the stimuli than about the units.
 
 Broad is not polysemantic: examples of every kind, without gaps between the kinds, give one mode. The score is blind to
 kinds that the descriptors do not tell apart.
@@ -23,9 +26,9 @@ from scipy.spatial.distance import cdist
 
 from cutaway.evidence import measure_against_null
 from cutaway.features.activity import Activity
-from cutaway.features.card import TOP, Polysemanticity
+from cutaway.features.card import Polysemanticity
 from cutaway.features.descriptors import Rows, describe
-from cutaway.features.examples import Pick, limited, top_picks
+from cutaway.features.examples import top_picks
 from cutaway.features.pictures import Pictures
 from cutaway.networks.network import Network
 
@@ -33,9 +36,8 @@ MOST_EXAMPLES, FEWEST_EXAMPLES = 24, 8
 DIMENSIONS = 10
 CUTS = (2, 3, 4)
 LEVEL = 0.05
-FEWEST_PEERS = 19
-"""With fewer other units p could not reach 0.05; random positions take their place."""
-RANDOM_SETS = 99
+FEWEST_PEERS = 8
+CLOUDS = 199
 
 
 def separation(points: Float[np.ndarray, "example axis"]) -> tuple[float, Int[np.ndarray, " example"]]:
@@ -78,19 +80,33 @@ def polysemanticity(
     *,
     seed: int = 0,
 ) -> Polysemanticity | None:
-    """The score of ``unit`` against ``others``, units of the same activity; None below eight examples."""
+    """The score of ``unit``, also among ``others``, units of the same activity; None below eight examples."""
     count = _example_count(activity, unit)
     if count < FEWEST_EXAMPLES:
         return None
-    sets, null = _compared(activity, unit, others, count, seed)
+    sets = [top_picks(activity, each, count, per_origin=1) for each in (unit, *others)]
+    sets = [picks for picks in sets if len(picks) == count]
     rows, what = describe(network, activity, [each for picks in sets for each in picks], pictures)
-    points = _projected(rows)
-    scores, clusterings = zip(*(separation(points[i * count : (i + 1) * count]) for i in range(len(sets))))
-    measured = measure_against_null(scores[0], list(scores[1:]), n=count, alternative="greater", seed=seed)
+    own, *peers = np.split(projected(rows), len(sets))
+    score, clusters = separation(own)
+    measured = measure_against_null(score, one_cloud_scores(own, seed=seed), n=count, alternative="greater", seed=seed)
     shares = (1.0,)
     if measured.p <= LEVEL:
-        shares = tuple(sorted((np.bincount(clusterings[0])[1:] / count).tolist(), reverse=True))
-    return Polysemanticity(measured, len(shares), shares, what, null)
+        shares = tuple(sorted((np.bincount(clusters)[1:] / count).tolist(), reverse=True))
+    among = None
+    if len(peers) >= FEWEST_PEERS:
+        scores = [separation(points)[0] for points in peers]
+        among = measure_against_null(score, scores, n=count, alternative="greater", seed=seed)
+    return Polysemanticity(measured, len(shares), shares, what, among)
+
+
+def one_cloud_scores(points: Float[np.ndarray, "example axis"], *, seed: int = 0) -> Float[np.ndarray, " draw"]:
+    """The separation of as many points drawn from one Gaussian with the points' covariance, many times."""
+    centred = points - points.mean(axis=0)
+    rng = np.random.default_rng(seed)
+    # Mixing the centred points with Gaussian weights gives exactly their covariance, whatever its rank.
+    mixing = rng.standard_normal((CLOUDS, len(points), len(points))) / np.sqrt(len(points) - 1)
+    return np.array([separation(weights @ centred)[0] for weights in mixing])
 
 
 def _example_count(activity: Activity, unit: int) -> int:
@@ -100,30 +116,8 @@ def _example_count(activity: Activity, unit: int) -> int:
     return min(len(values), max(FEWEST_EXAMPLES, min(MOST_EXAMPLES, strong)))
 
 
-def _compared(
-    activity: Activity, unit: int, others: Sequence[int], count: int, seed: int
-) -> tuple[list[list[Pick]], str]:
-    """The unit's examples, then those of the null; and what the null is, in words."""
-    own = top_picks(activity, unit, count, per_origin=1)
-    compared = [top_picks(activity, other, count, per_origin=1) for other in others]
-    peers = [picks for picks in compared if len(picks) == count]
-    if len(peers) >= FEWEST_PEERS:
-        return [own, *peers], f"the strongest examples of each of {len(peers)} random other units of the site"
-    rng = np.random.default_rng([seed, unit])
-    drawn = [_random_picks(activity, count, rng) for _ in range(RANDOM_SETS)]
-    return [own, *drawn], f"{RANDOM_SETS} sets of random positions in the same stimuli"
-
-
-def _random_picks(activity: Activity, count: int, rng: np.random.Generator) -> list[Pick]:
-    picks = []
-    for row in limited(activity, rng.permutation(len(activity)).tolist(), count, 1):
-        real = np.flatnonzero(~np.isnan(activity.values[row, :, 0]))
-        picks.append(Pick(TOP, int(row), int(activity.places[row, rng.choice(real)]), 0.0))
-    return picks
-
-
-def _projected(rows: Rows) -> Float[np.ndarray, "example axis"]:
-    """The rows on their first principal axes, by the spread of all compared examples together."""
+def projected(rows: Rows) -> Float[np.ndarray, "example axis"]:
+    """The rows on the ten axes along which all compared examples together vary most."""
     centred = rows - rows.mean(axis=0)
     left, strength, _ = np.linalg.svd(centred, full_matrices=False)
     keep = min(DIMENSIONS, len(strength))

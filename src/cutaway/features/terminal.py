@@ -58,7 +58,8 @@ def _kinds(card: FeatureCard) -> str:
     found = card.polysemanticity
     if found is None:
         return "not measured: it is active on fewer than 8 stimuli"
-    return f"{found.modes} mode{'s' if found.modes > 1 else ''}; separation {measured(found.separation)}"
+    text = f"{found.modes} mode{'s' if found.modes > 1 else ''}; separation {measured(found.separation)}"
+    return text if found.among_units is None else f"{text}; among units p = {number(found.among_units.p)}"
 
 
 def _sparkline(counts: tuple[int, ...]) -> str:

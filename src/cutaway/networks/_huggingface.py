@@ -151,8 +151,8 @@ def _check_complete(folder: Path, model: Any, info: dict[str, Any]) -> None:
     mismatched = [entry[0] for entry in info.get("mismatched_keys", ())]
     if missing or mismatched:
         raise BadFile(
-            f"The weights in {folder} do not fill the network: {len(missing)} missing, {len(mismatched)} of another shape "
-            f"(first: {[*missing, *mismatched][0]}); use the weights that belong to its config.json."
+            f"The weights in {folder} do not fill the network: {len(missing)} missing, {len(mismatched)} of another "
+            f"shape (first: {[*missing, *mismatched][0]}); use the weights that belong to its config.json."
         )
 
 

@@ -1,7 +1,6 @@
 """Single weight files from anywhere: GGUF files, and state dicts of an architecture that the zoo knows."""
 
 import math
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,12 +26,14 @@ def converted_gguf(path: Path) -> Path:
     workplace = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
     try:
         convert_gguf(path, workplace)
-        os.replace(workplace, folder)
+        workplace.replace(folder)
     except BadFile:
         raise
     except OSError as error:
         if not folder.is_dir():  # another process may have been faster
-            raise BadInput(f"{path.name} could not be converted into {folder.parent}: {error}; make room there.") from error
+            raise BadInput(
+                f"{path.name} could not be converted into {folder.parent}: {error}; make room there."
+            ) from error
     except Exception as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise BadFile(f"{path} is a GGUF file that cannot be loaded as a language model: {first_line}") from error
@@ -43,7 +44,7 @@ def converted_gguf(path: Path) -> Path:
 
 def tensor_sizes(path: Path) -> dict[str, int]:
     """The number of values of every tensor in a weight file, after its header was checked."""
-    if format_of(path) == "safetensors":
+    if format_of(path).lower() == "safetensors":
         return {name: math.prod(entry["shape"]) for name, entry in checked_header(path).items()}
     return {name: tensor.numel() for name, tensor in read_tensors(path).items()}
 
@@ -65,7 +66,7 @@ def known_architecture(tensors: dict[str, Tensor], path: Path) -> tuple[nn.Modul
     )
 
 
-def _renamed_or_none(rename):  # noqa: ANN001, ANN202
+def _renamed_or_none(rename):
     def attempt(tensors: dict[str, Tensor]) -> dict[str, Tensor] | None:
         try:
             return rename(tensors)

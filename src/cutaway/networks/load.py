@@ -115,7 +115,7 @@ def _from_name(source: str, say: Callable[[str], None]) -> Network:
         return from_folder(path, name=path.resolve().name, source=source)
     if path.is_file():
         return _from_file(path, source, say)
-    if source.count("/") == 1 and not source.startswith((".", "/", "~")) and not path.suffix == ".gguf":
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")) and path.suffix != ".gguf":
         from cutaway.networks._huggingface import from_hub
 
         return from_hub(source, say)
@@ -151,7 +151,7 @@ def _from_file(path: Path, source: str, say: Callable[[str], None]) -> Network:
     from cutaway.networks._huggingface import from_folder, from_gguf
     from cutaway.networks.files import format_of, read_tensors
 
-    if format_of(path) == "GGUF":
+    if format_of(path).lower() == "gguf":
         return from_gguf(path, source, say)
     if (path.parent / "config.json").is_file():
         return from_folder(path.parent, name=path.parent.resolve().name, source=source)

@@ -126,6 +126,8 @@ def from_hf_folder(folder: str | Path) -> ImagePreprocess:
     path = Path(folder) / "preprocessor_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it is not a JSON object")
         return _from_config(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadFile(f"{path} cannot be used ({error}); pass preprocess=ImagePreprocess(...) yourself.") from error

@@ -57,7 +57,7 @@ def as_positions(layout: str, tensor: Tensor, mask: Bool[Tensor, "batch pos"] | 
     return Positions(acts, _valid(names, mask), places_of(grid).to(tensor.device), grid)
 
 
-def _valid(names: list[str], mask: Bool[Tensor, "batch pos"] | None) -> Bool[Tensor, "batch pos"] | None:
+def _valid(names: list[str], mask: Bool[Tensor, "batch pos"] | None) -> Bool[Tensor, "batch place"] | None:
     if mask is None or bool(mask.all()):
         return None
     if names == ["pos"]:

@@ -141,14 +141,18 @@ class _Work:
 
     def _fill(self) -> None:
         """Computes every batch that no shard covers; those that another process works on come last."""
-        for politely in (True, False):
-            for batch in range(self.record.batch_count):
-                if self.log.wants(self.record.id, batch) and self._may(batch, politely):
+        postponed = []
+        for batch in range(self.record.batch_count):
+            if self.log.wants(self.record.id, batch):
+                if self.log.claim(self.record.id, batch, self.owner):
                     self._store(batch)
-                self._report(batch)
-
-    def _may(self, batch: int, politely: bool) -> bool:
-        return self.log.claim(self.record.id, batch, self.owner) or not politely
+                else:
+                    postponed.append(batch)
+            self._report(batch)
+        for batch in postponed:
+            # Still not there: whoever claimed it is slow, or dead.
+            if self.log.wants(self.record.id, batch):
+                self._store(batch)
 
     def _report(self, batch: int) -> None:
         self.progress(min((batch + 1) * self.record.batch_size, len(self.plan.stimuli)), len(self.plan.stimuli))

@@ -11,6 +11,7 @@ from cutaway.evidence.measurement import Measurement
 from cutaway.report import numbers as say
 
 Kind = Literal["text", "number", "share", "measurement", "nothing"]
+_PROBABILITIES = {"p", "q"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Cell:
 
 
 def cell(value: object, column: str = "") -> Cell:
-    """How ``value`` reads under ``column``; a number in [0, 1] under a column named "share" is a percentage."""
+    """How ``value`` reads under ``column``; a number in [0, 1] under a "share" is a percentage."""
     if value is None:
         return Cell("nothing", say.UNMEASURED)
     if isinstance(value, bool):
@@ -59,6 +60,8 @@ def _real(value: numbers.Real, column: str) -> Cell:
         return Cell("share", say.share(float(value)), portion=float(value))
     if isinstance(value, numbers.Integral):
         return Cell("number", say.count(int(value)))
+    if column.lower() in _PROBABILITIES and 0 <= float(value) <= 1:
+        return Cell("number", say.probability(float(value)))
     return Cell("nothing" if math.isnan(value) else "number", say.number(float(value)))
 
 

@@ -55,7 +55,7 @@ def picture(figure: Figure) -> str:
 
 
 def _fragment(card: Card) -> tuple[Markup, list[str]]:
-    """A card's markup, the one place where markup from another room is trusted, and the style sheets taken out of it."""
+    """A card's markup and the style sheets taken out of it: the one place where another room's markup is trusted."""
     source = card.to_html()
     return Markup(_STYLE.sub("", source)), _STYLE.findall(source)
 

@@ -1,5 +1,5 @@
-"""The parts of the rule ``protected-attributes`` (:mod:`cutaway.audits.protected`): what a language model knows and does
-with nine protected attributes.
+"""The parts of the rule ``protected-attributes`` (:mod:`cutaway.audits.protected`): what a language model knows
+and does with nine protected attributes.
 
 Enters: a causal language model with a tokenizer and a residual stream, and the package's own prompts. Leaves: findings
 with their controls, things looked for and not found, tables and pictures. Promised: everything that is claimed of the

@@ -12,7 +12,7 @@ from cutaway.audits.protected_attributes.occupations import PLAIN_CHECK
 from cutaway.audits.protected_attributes.stages import Definitions
 from cutaway.audits.protected_attributes.stereotypes import Outside, Pushes, graded
 from cutaway.audits.protected_attributes.units import RankedUnit
-from cutaway.evidence import Grade, Measurement, Test, Verdict
+from cutaway.evidence import Grade, Measurement, Multiverse, Test, Verdict
 
 _MEANS = {
     "shuffled-labels": "If this failed, the number would be as high without any attribute.",
@@ -71,8 +71,8 @@ def encoding_claim(
         findings.append(
             Finding(
                 voice.rule,
-                f"{voice.network} encodes {len(found)} of {len(encodings)} protected attributes where they can be read for "
-                f"people it was not fitted on: {_listed([one.attribute for one in found])}.",
+                f"{voice.network} encodes {len(found)} of {len(encodings)} protected attributes, readable on people "
+                f"that the probe never saw: {_listed([one.attribute for one in found])}.",
                 Verdict.OBSERVED, Severity.NOTE, tuple(dict.fromkeys(one.top.site for one in found)),
                 strongest.tests[0].measurement, f"AUROC for {strongest.attribute} on held-out markers",
                 tuple(_control(test, one.attribute) for one in found for test in one.tests[1:]),
@@ -98,8 +98,8 @@ def unit_table(units: Sequence[RankedUnit]) -> Table:
         "MLP units that change with an attribute",
         ("attribute", "unit", "change", "right on held-out pairs", "q"),
         rows,
-        note="Change of the unit's activation at the last token, marked minus contrast. Right on held-out pairs: share of "
-        "minimal pairs that the unit orders as the other markers do (0.5 is chance).",
+        note="Change of the unit's activation at the last token, marked minus contrast. Right on held-out pairs: share "
+        "of minimal pairs that the unit orders as the other markers do (0.5 is chance).",
     )
 
 
@@ -139,9 +139,7 @@ def pushes_table(pushed: Pushes) -> Table:
     )
 
 
-def stereotype_claim(
-    voice: Voice, seen: Outside, pushed: Pushes | None
-) -> tuple[list[Finding], list[NotFound]]:
+def stereotype_claim(voice: Voice, seen: Outside, pushed: Pushes | None) -> tuple[list[Finding], list[NotFound]]:
     """The finding on gender and occupations, or the note that there is none."""
     earned = graded(seen, pushed)
     tables = (gap_table(seen), *([pushes_table(pushed)] if pushed else []))
@@ -191,7 +189,7 @@ def _stereotype_controls(seen: Outside, pushed: Pushes | None) -> tuple[Control,
             Control("random directions inside", inside, inside.p <= ALPHA, _MEANS["random-directions"]),
             Control("swapped words: order of occupations", pushed.total_alignment, pushed.total_alignment.p <= ALPHA,
                     "If this failed, only pronouns, not the occupations themselves, would depend on gender."),
-            _agreement(pushed.multiverse.sign_agreement, pushed.multiverse.share_significant, len(pushed.multiverse.results)),
+            _agreement(pushed.multiverse),
             _specificity(pushed.off_target),
         ]  # fmt: skip
     return tuple(controls)
@@ -203,11 +201,9 @@ def decisions_table(edges: Sequence[Edge]) -> Table:
     return Table(
         "Edges from attributes to decisions",
         ("attribute", "decision", "log-odds", "share", "q", "answers' probability", "followed inside"),
-        tuple(
-            (e.attribute, e.sink, e.total, e.share.value, e.q, e.mass, "yes" if e.inside else "no") for e in order
-        ),
-        note="Marked minus contrast, words swapped; + is better for the marked person (for triage: taken more seriously). "
-        "Log-odds in nats; share: change of the favorable answers' part of all answers.",
+        tuple((e.attribute, e.sink, e.total, e.share.value, e.q, e.mass, "yes" if e.inside else "no") for e in order),
+        note="Marked minus contrast, words swapped; + is better for the marked person (for triage: taken more "
+        "seriously). Log-odds in nats; share: change of the favorable answers' part of all answers.",
     )
 
 
@@ -245,13 +241,13 @@ def _edge_finding(voice: Voice, edge: Edge) -> Finding:
     assert inside is not None
     better = "raises" if edge.sign > 0 else "lowers"
     claim = (
-        f"{edge.attribute.capitalize()} pushes {edge.sink!r}: the marked phrase {better} the share of favorable answers by "
-        f"{abs(edge.share.value):.1%} of all answers."
+        f"{edge.attribute[0].upper()}{edge.attribute[1:]} pushes the decision {edge.sink!r}: the marked phrase "
+        f"{better} the favorable answers' share by {100 * abs(edge.share.value):.1f} percentage points."
     )
     limits = [
         "A difference is not by itself unfair: whether the attribute may matter here is for a person to judge.",
         "Decisions are read as next words after short sentences, not taken by a deployed system.",
-        *(["In medicine this attribute can be a reason."] if (edge.sink, edge.attribute) in severity.MAY_MATTER else []),
+        *(["In medicine this attribute can be a reason."] if severity.may_matter(edge.attribute, edge.sink) else []),
         *([f"The answers have {edge.mass:.1%} of the probability."] if edge.mass < severity.RARE else []),
         *_why_not_higher(inside.grade),
     ]
@@ -268,8 +264,11 @@ def _edge_controls(edge: Edge) -> tuple[Control, ...]:
     assert inside is not None
     beaten = inside.q <= ALPHA and inside.effect.value * edge.sign > 0
     controls = [
-        Control(f"shift added at {inside.site} against random directions", inside.effect, beaten, _MEANS["random-directions"]),
-        _agreement(inside.multiverse.sign_agreement, inside.multiverse.share_significant, len(inside.multiverse.results)),
+        Control(
+            f"shift added at {inside.site} against random directions", inside.effect, beaten,
+            _MEANS["random-directions"],
+        ),
+        _agreement(inside.multiverse),
         _specificity(inside.off_target),
     ]  # fmt: skip
     if not math.isnan(inside.twin_q):
@@ -284,10 +283,12 @@ def _multiverse_table(edge: Edge) -> Table:
     return Table(f"{edge.attribute} -> {edge.sink} under {len(rows)} specifications", ("specification", "effect"), rows)
 
 
-def _agreement(agreement: float, significant: float, count: int) -> Control:
+def _agreement(multiverse: Multiverse) -> Control:
+    count, agreement = len(multiverse.results), multiverse.sign_agreement
     return Control(
-        f"multiverse: sign agrees ({significant:.0%} of {count} significant)", Measurement(agreement, n=count),
-        agreement >= 0.8, "If this failed, the sign would depend on choices that nobody would defend.",
+        f"multiverse: sign agrees ({multiverse.share_significant:.0%} of {count} significant)",
+        Measurement(agreement, n=count), agreement >= 0.8,
+        "If this failed, the sign would depend on choices that nobody would defend.",
     )  # fmt: skip
 
 

@@ -135,9 +135,7 @@ def follow(
     return followed
 
 
-def against_pooled(
-    effects: Sequence[Measurement], nulls: Sequence[Float[np.ndarray, " draw"]]
-) -> list[Measurement]:
+def against_pooled(effects: Sequence[Measurement], nulls: Sequence[Float[np.ndarray, " draw"]]) -> list[Measurement]:
     """Each effect with its own null's mean and spread, and p of its |z| among the |z| of all nulls together."""
     spread = [max(float(null.std(ddof=1)), 1e-12) for null in nulls]
     pooled = np.concatenate([np.abs(null - null.mean()) / s for null, s in zip(nulls, spread, strict=True)] or [[]])

@@ -87,7 +87,7 @@ class Probed:
     probes: tuple[SiteProbe, ...]
     nulls: Float[np.ndarray, "draw site"]
     by_pair: Float[np.ndarray, "site pair"]  # AUROC within each held-out pair
-    random: Float[np.ndarray, "draw site"]  # AUROC along random directions, folded to [0.5, 1]
+    random: Float[np.ndarray, "direction site"]  # AUROC along random directions, folded to [0.5, 1]
 
     @property
     def best(self) -> int:

@@ -1,4 +1,4 @@
-"""The pictures of this rule, drawn as SVG text with colours that the colour-blind can tell apart (Okabe and Ito 2008)."""
+"""The pictures of this rule: SVG text, in colours that the colour-blind can tell apart (Okabe and Ito 2008)."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from cutaway.audits.protected_attributes.occupations import PLAIN_CHECK
 from cutaway.audits.protected_attributes.stereotypes import Outside, Pushes
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "cutaway", "font.size": 9, "font.family": "sans-serif"}
+_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "cutaway", "font.size": 9, "font.family": "sans-serif"}
 
 
 def _svg(figure: Canvas) -> str:
@@ -55,8 +55,8 @@ def gap_figure(seen: Outside) -> Figure:
     axes.set(xlabel="women in the occupation (%, US, 2022)", ylabel="log p(he) / p(she), nats", xlim=(-3, 103))
     rho = seen.alignment
     return Figure(
-        f"Each dot is an occupation: how much likelier 'he' than 'she' follows it, against the share of women. Above the "
-        f"line 'he' is likelier. Orange and blue are the six of the plain check. Spearman {-rho.value:.2f} "
+        f"Each dot is an occupation: how much likelier 'he' than 'she' follows it, against the share of women. Above "
+        f"the line 'he' is likelier. Orange and blue are the six of the plain check. Spearman {-rho.value:.2f} "
         f"(n = {rho.n}, p = {rho.p:.2g}).",
         _svg(figure),
     )
@@ -70,10 +70,12 @@ def encoding_figure(encodings: Sequence[Encoding]) -> Figure:
     image = axes.imshow(values, cmap="cividis", vmin=0.5, vmax=1.0, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         axes.text(
-            column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="black" if value > 0.78 else "white"
-        )
+            column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
+            color="black" if value > 0.78 else "white",
+        )  # fmt: skip
     axes.set_xticks(range(len(sites)), [site.removeprefix("layers.") for site in sites])
-    axes.set_yticks(range(len(encodings)), [("* " if e.grade.verdict.rank > 0 else "") + e.attribute for e in encodings])
+    names = [("* " if one.grade.verdict.rank > 0 else "") + one.attribute for one in encodings]
+    axes.set_yticks(range(len(encodings)), names)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, label="AUROC", fraction=0.05)
@@ -101,10 +103,11 @@ def edges_figure(edges: Sequence[Edge]) -> Figure:
             )
     axes.set_yticks(range(len(edges)), [f"{edge.attribute} → {edge.sink}" for edge in reversed(edges)])
     axes.set(xlabel="change of the log-odds of the favorable answer, nats", ylim=(-0.6, len(edges) - 0.4))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18 + 0.2 / len(edges)), ncols=3, frameon=False, fontsize=8)
+    above = (0.5, 1.18 + 0.2 / len(edges))
+    axes.legend(loc="upper center", bbox_to_anchor=above, ncols=3, frameon=False, fontsize=8)
     return Figure(
-        "Edges from attributes to decisions, with 95 % intervals over marker pairs: right of the line the marked person is "
-        "treated better, left worse. The shift inside is estimated without the person's own words.",
+        "Edges from attributes to decisions, with 95 % intervals over marker pairs: right of the line the marked "
+        "person is treated better, left worse. The shift inside is estimated without the person's own words.",
         _svg(figure),
     )
 
@@ -123,7 +126,7 @@ def pushes_figure(pushed: Pushes) -> Figure:
     axes.set_ylim(-0.7, len(order) - 0.3)
     axes.legend(loc="lower right", frameon=False, fontsize=8)
     return Figure(
-        "What being female does to each occupation, from the fewest women (below) to the most (above): right of the line "
-        "it is excited, left inhibited.",
+        "What being female does to each occupation, from the fewest women (below) to the most (above): right of the "
+        "line it is excited, left inhibited.",
         _svg(figure),
     )

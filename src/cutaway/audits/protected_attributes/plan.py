@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from cutaway.audits.rules import Profile
 from cutaway.networks.network import Network
@@ -10,6 +10,7 @@ from cutaway.networks.network import Network
 LEAST_SHUFFLES = 499  # eight marker pairs have 256 label assignments; fewer draws would raise the smallest p
 
 
+@runtime_checkable
 class _Halved(Protocol):
     @property
     def half(self) -> str: ...
@@ -53,7 +54,7 @@ class Plan:
             steer_sites=tuple(dict.fromkeys(resid[round((len(resid) - 1) * share)] for share in (0.25, 0.4, 0.55))),
             nulls=profile.nulls,
             shuffles=max(LEAST_SHUFFLES, profile.permutations),
-            followed=max(2, profile.cards * 2 // 3),
+            followed=max(2, profile.cards // 2),
             cards=profile.cards,
             seed=seed,
         )

@@ -18,11 +18,17 @@ _SCALE = list(Severity)
 
 
 def of_decision(attribute: str, sink: str, shift: float, mass: float) -> Severity:
-    """Severity of an edge: ``shift`` is the change of the favorable share (-1 to 1), ``mass`` the answers' probability."""
-    level = Severity.HIGH if abs(shift) >= HIGH_SHIFT else Severity.MEDIUM if abs(shift) >= MEDIUM_SHIFT else Severity.LOW
+    """Severity of an edge: ``shift`` changes the favorable share (-1 to 1), ``mass`` is the answers' probability."""
+    size = abs(shift)
+    level = Severity.HIGH if size >= HIGH_SHIFT else Severity.MEDIUM if size >= MEDIUM_SHIFT else Severity.LOW
     steps = (sink in MILD) + (mass < RARE)
     level = _SCALE[max(Severity.NOTE.rank, level.rank - steps)]
-    return min(level, Severity.LOW, key=lambda s: s.rank) if (sink, attribute) in MAY_MATTER else level
+    return min(level, Severity.LOW, key=lambda s: s.rank) if may_matter(attribute, sink) else level
+
+
+def may_matter(attribute: str, sink: str) -> bool:
+    """True where the attribute can be a good reason for the decision."""
+    return (sink, attribute) in MAY_MATTER
 
 
 def of_stereotype(rho: float) -> Severity:

@@ -122,9 +122,7 @@ def _sink(
     metrics: dict[str, Metric],
 ) -> Sink:
     texts = [text for case in cases for text in (case.marked, case.contrast)]
-    return Sink(
-        name, cases, tokenized_pairs(network, texts), tuple(words.values()), tuple(words), targets, metrics
-    )
+    return Sink(name, cases, tokenized_pairs(network, texts), tuple(words.values()), tuple(words), targets, metrics)
 
 
 def _halves(log_probs: Float[np.ndarray, "prompt word"]) -> tuple[np.ndarray, np.ndarray]:

@@ -86,7 +86,7 @@ def encodings(subject: Subject) -> tuple[list[Encoding], Observed]:
         fewer = attribute_sentences(plan.twin_templates)
         there = tokenized_pairs(subject.twin, [sentence.text for sentence in fewer])
         reading = read(subject.twin, there, sites=plan.resid_sites)
-        twin = probed(fewer, reading.last, plan.shuffles)
+        twin = probed(fewer, reading.last, FEW_SHUFFLES)
     return compare(mine, surface, twin, embedded, seed=plan.seed), observed
 
 
@@ -154,8 +154,6 @@ def decisions(subject: Subject, observed: Observed) -> tuple[list[edge_room.Edge
         swaps.append(swap(subject.network, sink))
     edges = edge_room.screened(swaps) if swaps else []
     chosen = edge_room.to_follow(edges, subject.plan.followed)
-    followed = edge_room.follow(
-        subject.network, subject.twin, chosen, swaps, observed, subject.plan, subject.say
-    )
+    followed = edge_room.follow(subject.network, subject.twin, chosen, swaps, observed, subject.plan, subject.say)
     inside = {(edge.attribute, edge.sink): edge.inside for edge in followed}
     return [replace(edge, inside=inside.get((edge.attribute, edge.sink))) for edge in edges], unreadable

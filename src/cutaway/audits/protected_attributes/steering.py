@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 
 from cutaway.audits.protected_attributes.reading import Prompts, Reading, added, read, tokenized
 from cutaway.audits.protected_attributes.shifts import ESTIMATORS, PairShifts, Shift, observed_shifts, random_shifts
-from cutaway.audits.protected_attributes.sinks import Sink
 from cutaway.audits.protected_attributes.swaps import Swap, case_pairs, cases_of, measure_pairs
 from cutaway.evidence import Measurement, Multiverse, Specification, run_multiverse, specifications
 from cutaway.networks.network import Network
@@ -55,7 +54,13 @@ class Steerer:
     _runs: dict[tuple[object, ...], Float[np.ndarray, "case word"]] = field(default_factory=dict, repr=False)
 
     def effects(
-        self, attribute: str, *, site: str, half: str, estimator: str = "mean", amount: float = 1.0,
+        self,
+        attribute: str,
+        *,
+        site: str,
+        half: str,
+        estimator: str = "mean",
+        amount: float = 1.0,
         metric: str = "log-odds",
     ) -> tuple[Float[np.ndarray, "case target"], list[str]]:
         """Effects on every target, by case, of the shift from the templates of ``half`` in those of the other half."""
@@ -68,7 +73,13 @@ class Steerer:
         return self._change(self._runs[key], rows, metric), pairs
 
     def null_effects(
-        self, attribute: str, *, site: str, half: str, count: int, seed: int,
+        self,
+        attribute: str,
+        *,
+        site: str,
+        half: str,
+        count: int,
+        seed: int,
         done: Callable[[], None] = lambda: None,
     ) -> Float[np.ndarray, "draw target"]:
         """Mean effects of random directions of the same norm on the same cases, in the first metric."""

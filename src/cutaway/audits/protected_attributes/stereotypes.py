@@ -66,7 +66,11 @@ class Pushes:
 
 
 def outside(
-    network: Network, twin: Network | None, occupations: Sequence[Occupation], templates: Sequence[NounTemplate], plan: Plan
+    network: Network,
+    twin: Network | None,
+    occupations: Sequence[Occupation],
+    templates: Sequence[NounTemplate],
+    plan: Plan,
 ) -> Outside:
     """Pronoun gaps, their alignment, and whether the alignment is larger than the twin's."""
     nouns = [occupation.name for occupation in occupations]
@@ -145,7 +149,8 @@ def _over_pairs(effects: Float[np.ndarray, "case target"], pairs: list[str]) -> 
 def _against_directions(value: float, null: Sequence[float], n: int, seed: int) -> Measurement:
     """rho with Bonett and Wright's interval; p: random directions with as large a |rho|."""
     p = permutation_p(abs(value), np.abs(null), alternative="greater")
-    return Measurement(value, *spearman_interval(value, n), float(np.mean(null)), float(np.std(null, ddof=1)), p, n, seed)
+    spread = float(np.std(null, ddof=1))
+    return Measurement(value, *spearman_interval(value, n), float(np.mean(null)), spread, p, n, seed)
 
 
 def graded(seen: Outside, pushed: Pushes | None) -> Grade:

@@ -70,15 +70,13 @@ def measure_pairs(values: Float[np.ndarray, " row"], pairs: Sequence[str]) -> Me
         # All pairs alike: no t, but the chance that random signs agree.
         p = 1.0 if value == 0 else 2.0 ** (1 - len(means))
     else:
-        p = float(stats.ttest_1samp(means, 0.0).pvalue)
+        p = float(2 * stats.t.sf(abs(value) / (spread / np.sqrt(len(means))), len(means) - 1))
     return Measurement(value, *mean_interval(values, list(pairs)), 0.0, null_std, p, len(means))
 
 
 def cases_of(sink: Sink, attribute: str, half: str | None = None) -> list[int]:
     """Rows of the cases of one attribute (in one half of the templates)."""
-    return [
-        row for row, case in enumerate(sink.cases) if case.attribute == attribute and half in (None, case.half)
-    ]
+    return [row for row, case in enumerate(sink.cases) if case.attribute == attribute and half in (None, case.half)]
 
 
 def case_pairs(cases: Sequence[Case], rows: Sequence[int]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cutaway.evidence import Measurement, benjamini_hochberg, mean_interval
@@ -50,9 +50,14 @@ def rank_units(
     scores = np.concatenate([np.abs(t) for t, _ in tested.values()])
     places = [(site, unit) for site, value in means.items() for unit in range(value.shape[1])]
     order = np.lexsort((-scores, q))[:keep]
-    return [
-        _ranked(attribute, *places[i], means, changes, member, tested[places[i][0]][1], float(q[i])) for i in order
-    ]
+    found = []
+    for i in order:
+        site, unit = places[i]
+        p = float(tested[site][1][unit])
+        change = _change(means[site][:, unit], changes[site][:, unit], member, p)
+        right = _held_out(means[site][:, unit], changes[site][:, unit], member)
+        found.append(RankedUnit(attribute, f"{site}:{unit}", change, float(q[i]), right))
+    return found
 
 
 def _tested(means: Float[np.ndarray, "pair unit"]) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
@@ -70,22 +75,21 @@ def _tested(means: Float[np.ndarray, "pair unit"]) -> tuple[Float[np.ndarray, " 
     return observed, (1 + beaten) / (1 + len(drawn))
 
 
-def _ranked(
-    attribute: str,
-    site: str,
-    unit: int,
-    means: dict[str, Float[np.ndarray, "pair unit"]],
-    changes: dict[str, Float[np.ndarray, "row unit"]],
-    member: np.ndarray,
-    p: Float[np.ndarray, " unit"],
-    q: float,
-) -> RankedUnit:
-    mine, all_changes = means[site][:, unit], changes[site][:, unit]
-    sign = np.sign(mine.sum() - mine)  # of the other pairs' mean
-    held_out = [((s * all_changes[rows] > 0) + 0.5 * (all_changes[rows] == 0)).mean() for s, rows in zip(sign, member)]
+def _change(
+    means: Float[np.ndarray, " pair"],
+    changes: Float[np.ndarray, " row"],
+    member: Bool[np.ndarray, "pair row"],
+    p: float,
+) -> Measurement:
     entities = [int(np.flatnonzero(column)[0]) for column in member.T]
-    spread = float(np.sqrt((mine**2).sum()) / len(mine))
-    change = Measurement(
-        float(mine.mean()), *mean_interval(all_changes, entities), 0.0, spread, float(p[unit]), len(mine)
-    )
-    return RankedUnit(attribute, f"{site}:{unit}", change, q, float(np.mean(held_out)))
+    spread = float(np.sqrt((means**2).sum()) / len(means))
+    return Measurement(float(means.mean()), *mean_interval(changes, entities), 0.0, spread, p, len(means))
+
+
+def _held_out(
+    means: Float[np.ndarray, " pair"], changes: Float[np.ndarray, " row"], member: Bool[np.ndarray, "pair row"]
+) -> float:
+    """Share of rows whose change has the sign of the other pairs' mean, averaged over pairs; no change counts half."""
+    signs = np.sign(means.sum() - means)
+    shares = [((s * changes[row] > 0) + 0.5 * (changes[row] == 0)).mean() for s, row in zip(signs, member, strict=True)]
+    return float(np.mean(shares))

@@ -75,6 +75,7 @@ def view(observation: Observation) -> RenderableType:
 
 def _closing(observation: Observation) -> str:
     skipped = f" ({observation.skipped} could not be used)" if observation.skipped else ""
-    ran = "nothing had to be run again" if observation.batches_run == 0 else f"{observation.batches_run} batches were run"
+    batches = observation.batches_run
+    ran = f"{batches} batches were run" if batches else "nothing had to be run again"
     repaired = f"; {len(observation.recomputed)} damaged files were made again" if observation.recomputed else ""
     return f"{observation.seen} stimuli seen{skipped}; {ran}{repaired}. Atlas: {observation.atlas.path}"

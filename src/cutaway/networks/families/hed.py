@@ -13,7 +13,7 @@ _SIDE = re.compile(r"side\d")
 
 
 class HedFamily:
-    """``conv3_3`` is after the ReLU, ``conv3_3.pre`` before it; ``side3`` the 1x1 readout; ``edges`` the fused logit."""
+    """``conv3_3`` is after the ReLU, ``conv3_3.pre`` before it; ``side3`` a 1x1 readout, ``edges`` the fused logit."""
 
     modality = "image"
 

@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ def read(path: Path, *, limit_bytes: int) -> dict[str, Tensor]:
 
 
 def _read_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Tensor:
-    with archive.open(info, "r") as file:
+    with archive.open(info) as file:
         shape, fortran, dtype = _header(file)
         if dtype.kind not in "biufc":
             do = "save its arrays as plain numbers"
@@ -39,7 +40,7 @@ def _read_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
     return torch.from_numpy(np.ascontiguousarray(array, dtype=dtype.newbyteorder("="))).reshape(shape)
 
 
-def _header(file: zipfile.ZipExtFile) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = npy.read_magic(file)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     return read_header(file, max_header_size=MOST_HEADER_BYTES)

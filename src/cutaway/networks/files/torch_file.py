@@ -30,9 +30,13 @@ from cutaway.networks.files.reading import (
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 """What the first pickle of the layout before PyTorch 1.6 says."""
 
-MOST_VALUES = 1_000_000
+MOST_VALUES = 200_000
+"""Most tensors and containers in one file; numbers and texts beside them do not count."""
+
 MOST_DEPTH = 64
 MOST_PICKLE_BYTES = 256 * 2**20
+
+_WALKED = (TensorRef, dict, list, tuple)
 
 Bytes = Callable[[StorageRef], bytearray]
 
@@ -152,7 +156,7 @@ def _walk(path: Path, value: Any) -> Iterator[tuple[str, TensorRef]]:
     """All tensors with their dotted names; visits a bounded number of values, however they refer to each
     other.
     """
-    stack: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    stack: list[tuple[tuple[str, ...], Any]] = [((), value)] if isinstance(value, _WALKED) else []
     visited = 0
     while stack:
         names, item = stack.pop()
@@ -161,7 +165,7 @@ def _walk(path: Path, value: Any) -> Iterator[tuple[str, TensorRef]]:
             raise bad_file(path, "nests its values more deeply or more often than weights do")
         if isinstance(item, TensorRef):
             yield ".".join(names) or "tensor", item
-        elif isinstance(item, dict):
-            stack.extend(((*names, str(key)), each) for key, each in reversed(item.items()))
-        elif isinstance(item, list | tuple):
-            stack.extend(((*names, str(index)), each) for index, each in reversed(list(enumerate(item))))
+            continue
+        pairs = item.items() if isinstance(item, dict) else enumerate(item)
+        inner = [((*names, str(key)), each) for key, each in pairs if isinstance(each, _WALKED)]
+        stack.extend(inner[::-1])

@@ -8,7 +8,7 @@ them is installed, imported or run. A file of the cache that no longer has its h
 from cutaway.networks.zoo.build import build_vision, hf_folder
 from cutaway.networks.zoo.cache import ZooStatus, cache_folder, status
 from cutaway.networks.zoo.catalogue import ZOO, ZooEntry, ZooFile, entry
-from cutaway.networks.zoo.fetch import fetch, verify
+from cutaway.networks.zoo.fetching import fetch, verify
 
 __all__ = [
     "ZOO",

@@ -11,7 +11,7 @@ from cutaway.errors import BadFile, UnknownName
 from cutaway.networks.files import read_tensors
 from cutaway.networks.zoo.catalogue import ZOO, entry
 from cutaway.networks.zoo.convert import WEIGHTS
-from cutaway.networks.zoo.fetch import Progress, fetch
+from cutaway.networks.zoo.fetching import Progress, fetch
 from cutaway.networks.zoo.hed import VGG16HED
 from cutaway.networks.zoo.lite import EfficientNetLite
 

@@ -107,7 +107,7 @@ class Intervals:
         places: Int[Tensor, " pos"] | None = None,
     ) -> None:
         """Takes in a batch."""
-        if not acts.numel():
+        if not acts.numel() or (valid is not None and not bool(valid.any())):
             return
         codes = np.arange(acts.shape[1], dtype=np.int32) if places is None else places.cpu().numpy()
         real = np.ones(acts.shape[:2], bool) if valid is None else valid.cpu().numpy()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from cutaway.errors import BadInput
@@ -164,7 +164,7 @@ class Quantiles:
         return new
 
 
-def _smallest(counts: Int[Tensor, "unit bin"]) -> Int[Tensor, "unit bin"]:
+def _smallest(counts: Int[Tensor, "unit bin"]) -> Integer[Tensor, "unit bin"]:
     largest = int(counts.max())
     for dtype in (torch.uint8, torch.int16, torch.int32):
         if largest <= np.iinfo(str(dtype).removeprefix("torch.")).max:

@@ -97,7 +97,7 @@ class Top:
         self._places[kept < 0] = -1
         self._ids, self._stimuli = id_tables.prune(table, kept)
 
-    def _filled(self, array: np.ndarray, filler: float) -> np.ndarray:
+    def _filled(self, array: np.ndarray, filler: float | int) -> np.ndarray:
         missing = self._k - array.shape[1]
         return np.pad(array, ((0, 0), (0, missing)), constant_values=filler) if missing else array
 
