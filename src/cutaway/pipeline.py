@@ -1,5 +1,6 @@
 """One short function per workflow; each reads like a table of contents."""
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from cutaway import __version__
 from cutaway.atlas import Atlas
 from cutaway.atlas.records import CardRecord, FindingRecord, Provenance
 from cutaway.audits.coverage import coverage_table
-from cutaway.audits.findings import AuditResult, Finding, NotTestable, RuleResult
+from cutaway.audits.findings import AuditResult, NotTestable, RuleResult
 from cutaway.audits.rules import AuditContext, Rule, profile_named, rules_for, silent
 from cutaway.errors import BadInput
 from cutaway.errors import NotTestable as NotTestableError
@@ -19,6 +20,7 @@ from cutaway.features import FeatureCard, explain_many
 from cutaway.networks import Network
 from cutaway.observe import Observation
 from cutaway.observe import observe as stream
+from cutaway.report.json_twin import document
 from cutaway.stimuli import StimulusSet, builtin_photographs, builtin_text
 
 Progress = Callable[[int, int, str], None]
@@ -101,9 +103,7 @@ def audit(
     context = AuditContext(network, store, shown, profile_named(profile), seed, progress, command)
     results = tuple(_ask(rule, context) for rule in rules_for(rules))
     cards = _cards(context, results)
-    provenance = _provenance(network, shown, seed)
-    store.findings.put(*(_finding_row(f, provenance) for result in results for f in result.findings))
-    return AuditResult(
+    result = AuditResult(
         network=network.name,
         fingerprint=network.fingerprint,
         description=". ".join([network.description.rstrip("."), *network.notes]),
@@ -118,6 +118,8 @@ def audit(
         coverage=coverage_table(network, results),
         cards=cards,
     )
+    store.findings.put(*_finding_rows(result, _provenance(network, shown, seed)))
+    return result
 
 
 def _ask(rule: Rule, context: AuditContext) -> RuleResult:
@@ -132,8 +134,6 @@ def _ask(rule: Rule, context: AuditContext) -> RuleResult:
 
     def progress(done: int, total: int, what: str) -> None:
         context.progress(done, total, f"{rule.id}: {what}")
-
-    import dataclasses
 
     try:
         return rule.check(dataclasses.replace(context, progress=progress))
@@ -189,10 +189,12 @@ def _provenance(network: Network, stimuli: StimulusSet | None, seed: int) -> Pro
 
 
 def _card_row(card: FeatureCard, network: Network, stimuli: Any, seed: int) -> CardRecord:
-    return CardRecord(card.address, "card", card.to_json(), _provenance(network, stimuli, seed))
+    return CardRecord(card.address, "card", card.to_json(), provenance=_provenance(network, stimuli, seed))
 
 
-def _finding_row(finding: Finding, provenance: Provenance) -> FindingRecord:
-    from cutaway.report.json_twin import finding_json
-
-    return FindingRecord(finding.fingerprint, finding.rule, finding_json(finding), provenance)
+def _finding_rows(result: AuditResult, provenance: Provenance) -> list[FindingRecord]:
+    """The report's own description of each finding, under the identity that it keeps across runs."""
+    return [
+        FindingRecord(found["id"], found["rule"], found, provenance=provenance)
+        for found in document(result)["findings"]
+    ]

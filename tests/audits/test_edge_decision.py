@@ -8,7 +8,8 @@ from torch import Tensor
 
 import cutaway
 from cutaway.atlas import Atlas
-from cutaway.audits.edge_decision import EdgeDecision, decision_split, readouts, up_transpose
+from cutaway.audits.edge_decision import EdgeDecision
+from cutaway.audits.edge_split import decision_split, readouts, up_transpose
 from cutaway.audits.rules import PROFILES, AuditContext
 from cutaway.errors import BadInput
 from cutaway.networks.zoo.hed import VGG16HED, Upsample

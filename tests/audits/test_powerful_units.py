@@ -11,8 +11,9 @@ from torch import nn
 import cutaway
 from cutaway.atlas import Atlas
 from cutaway.audits.effects import change, sampled_log_likelihood
-from cutaway.audits.powerful_units import PowerfulUnits, ablate_each, beyond_random, choose, screen
+from cutaway.audits.powerful_units import PowerfulUnits
 from cutaway.audits.rules import PROFILES, AuditContext
+from cutaway.audits.unit_effects import ablate_each, beyond_random, choose, screen
 from cutaway.networks.network import Batch
 from cutaway.networks.sites import Address
 from cutaway.stimuli import Stimulus, StimulusSet, content_id

@@ -14,9 +14,9 @@ from cutaway.audits.protected_attributes.occupations import Gaps, alignment, def
 from cutaway.audits.protected_attributes.plan import balanced, evenly
 from cutaway.audits.protected_attributes.reading import Reading, added, read, tokenized, tokenized_pairs
 from cutaway.audits.protected_attributes.shifts import PairShifts, Shift, observed_shifts, random_shifts
-from cutaway.audits.protected_attributes.sinks import decision_sink
+from cutaway.audits.protected_attributes.sinks import Markers, decision_sink
 from cutaway.audits.protected_attributes.steering import NEUTRAL, edge_specifications, off_target
-from cutaway.audits.protected_attributes.swaps import measure_pairs, pair_means, swap
+from cutaway.audits.protected_attributes.swaps import measure_pairs, moderated_p, pair_means, swap
 from cutaway.audits.protected_attributes.units import rank_units
 from cutaway.errors import NotTestable
 from cutaway.evidence import Measurement
@@ -119,16 +119,16 @@ def test_observed_shifts_are_marked_minus_contrast_in_one_half() -> None:
     acts = torch.zeros(len(prompts), 1)
     for row, prompt in enumerate(prompts):
         acts[row] = (prompt.side == "marked") * (5.0 if prompt.half == "A" else 7.0) + row // 2
-    shifts = observed_shifts(prompts, Reading(None, {"s": acts}, {"s": 2 * acts}), "race", "s", "A")
+    shifts = observed_shifts(prompts, Reading(None, {"s": acts}, {"s": 2 * acts}), Markers("race"), "s", "A")
     assert shifts.after.flatten().tolist() == [5.0] * 8 and shifts.marker.flatten().tolist() == [10.0] * 8
     with pytest.raises(NotTestable, match="No prompts of half B"):
-        observed_shifts(prompts[:2], Reading(None, {"s": acts}, {"s": acts}), "race", "s", "B")
+        observed_shifts(prompts[:2], Reading(None, {"s": acts}, {"s": acts}), Markers("race"), "s", "B")
 
 
 def test_random_shifts_have_the_norms_of_the_shift() -> None:
     acts = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
     like = Shift(3 * torch.ones(1, 4), torch.ones(1, 4))
-    drawn = random_shifts(Reading(None, {"s": acts}, {"s": acts}), "s", like, 5, seed=1)
+    drawn = random_shifts(Reading(None, {"s": acts}, {"s": acts}), range(20), "s", like, 5, seed=1)
     assert len(drawn) == 5
     for shift in drawn:
         assert shift.marker.norm() == pytest.approx(6.0, abs=1e-4)
@@ -182,11 +182,30 @@ def test_the_unit_that_changes_comes_first_and_noise_does_not_count() -> None:
     )
 
 
+def test_moderated_p_borrows_variance_from_all_tests() -> None:
+    generator = np.random.default_rng(0)
+    noise = list(generator.normal(0, 1, (60, 4)))
+    p = moderated_p([*noise, np.array([5.0, 5.1, 4.9, 5.0]), np.array([0.30, 0.31, 0.30, 0.31])])
+    assert p[60] < 1e-4  # far from zero in everybody's standard deviations
+    assert p[61] > 0.05  # its own tiny variance would have made it sure
+    uniform = moderated_p(list(generator.normal(0, 1, (4000, 4))))
+    assert abs(float((uniform < 0.05).mean()) - 0.05) < 0.012
+    # Two tests say too little about a prior: Student's own t, here 2 with one degree of freedom.
+    assert moderated_p([np.array([1.0, 3.0]), np.array([1.0, 3.0])])[0] == pytest.approx(0.2951672, abs=1e-6)
+
+
+def test_markers_can_be_all_or_of_one_kind() -> None:
+    prompts = attribute_prompts("race")
+    counts = [sum(Markers("race", kind).include(prompt) for prompt in prompts) for kind in ("all", "explicit", "cue")]
+    assert counts == [192, 96, 96] and not Markers("age").include(prompts[0])
+    assert str(Markers("race", "cue")) == "race (hinted at)"
+
+
 def test_a_planted_direction_is_read_and_compared_with_every_world() -> None:
-    planted = probe_sites("race", SENTENCES, {"s": _planted_acts(8, 3.0)}, shuffles=499, seed=0)
-    noise = probe_sites("race", SENTENCES, {"s": _planted_acts(8, 0.0, seed=5)}, shuffles=99, seed=0)
+    planted = probe_sites("race", SENTENCES, {"s": _planted_acts(60, 2.0)}, shuffles=499, seed=0)
+    noise = probe_sites("race", SENTENCES, {"s": _planted_acts(60, 0.0, seed=5)}, shuffles=99, seed=0)
     found = compare([planted], [noise], [noise], None, seed=0)[0]
-    assert found.top.auroc.value > 0.95 and found.q < 0.05 and str(found.grade.verdict) == "observed"
+    assert found.top.auroc.value > 0.85 and found.q < 0.05 and str(found.grade.verdict) == "observed"
     assert {test.null for test in found.tests} == {"shuffled-labels", "random-directions", "untrained-twin", "surface"}
     nothing = compare([noise], [planted], [planted], None, seed=0)[0]
     assert str(nothing.grade.verdict) == "asserted"

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from cutaway.errors import BadInput
 from cutaway.evidence import (
+    auroc,
     auroc_interval,
     bootstrap_interval,
     difference_interval,
@@ -138,6 +139,23 @@ def test_auroc_jackknife_by_hand():
     reach = stats.t.ppf(0.975, 4) * error / (2 / 3 * 1 / 3)
     assert low == pytest.approx(1 / (1 + math.exp(-(math.log(2) - reach))))
     assert high == pytest.approx(1 / (1 + math.exp(-(math.log(2) + reach))))
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_auroc_jackknife_agrees_with_a_loop(stratified):
+    rng = np.random.default_rng(0)
+    labels, codes = np.tile([0, 0, 1, 1], 6), np.repeat(np.arange(6), 4)
+    scores, strata = rng.integers(0, 9, 24) + 2.0 * labels, codes // 3 if stratified else np.zeros(24, dtype=int)
+
+    def without(entity):
+        kept = codes != entity
+        return auroc(scores[kept], labels[kept], strata=strata[kept])
+
+    left_out, value = np.array([without(e) for e in range(6)]), auroc(scores, labels, strata=strata)
+    error = (5 / 6 * ((left_out - left_out.mean()) ** 2).sum()) ** 0.5
+    reach = stats.t.ppf(0.975, 5) * error / (value * (1 - value))
+    ends = special.expit(special.logit(value) + np.array([-reach, reach]))
+    assert auroc_interval(scores, labels, codes, strata=strata) == pytest.approx(tuple(ends))
 
 
 def test_perfect_auroc_is_not_certain():

@@ -148,9 +148,17 @@ def test_auroc_agrees_with_scikit_learn():
 
 
 def test_strata_ignore_offsets():
-    scores, labels, strata = [1.0, 2.0, 101.0, 102.0], [0, 1, 0, 1], ["a", "a", "b", "b"]
+    scores, labels, strata = [101.0, 102.0, 1.0, 2.0], [0, 1, 0, 1], ["a", "a", "b", "b"]
     assert auroc(scores, labels) == 0.75
     assert auroc(scores, labels, strata=strata) == 1.0
+
+
+def test_strata_agree_with_a_loop():
+    rng = np.random.default_rng(1)
+    labels, scores = np.tile([0, 1, 1], 20), rng.integers(0, 9, 60).astype(float)
+    strata = np.repeat([0, 1, 2], [9, 21, 30])  # as many positives for each negative, so pairs go with size squared
+    parts = [roc_auc_score(labels[strata == s], scores[strata == s]) for s in range(3)]
+    assert auroc(scores, labels, strata=strata) == pytest.approx(np.average(parts, weights=[81, 441, 900]))
 
 
 def test_cohens_d_by_hand():

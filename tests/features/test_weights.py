@@ -88,7 +88,7 @@ def test_mlp_units_read_tokens_and_earlier_units_and_are_read_by_later_ones():
 
 def test_heads_have_norms_of_their_own_matrices():
     network = language_model()
-    attention = network.module.model.layers[0].self_attn
+    attention = network.module.model.layers[0].self_attn.requires_grad_(False)
     weights = _tables(network, "layers.0.attn.heads", 3, texts(1))
     norms = {row.name.split()[0]: row.value for row in weights.inputs[0].rows}
     assert norms["q"] == pytest.approx(float(attention.q_proj.weight[12:16].norm()))

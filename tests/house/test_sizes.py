@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.house.source import PACKAGE, ROOT, modules, tree
+from tests.house.source import PACKAGE, ROOT, modules, repository_files, tree
 
 FUNCTION_LINES, MODULE_LINES = 60, 400  # of the package, docstrings not counted in functions
 ANY_FUNCTION_LINES, ANY_MODULE_LINES = 80, 600  # of tests and benches too
@@ -37,7 +37,7 @@ def test_the_package_is_in_small_pieces() -> None:
 
 
 def test_tests_and_benches_are_too() -> None:
-    paths = [path for folder in ("tests", "bench", "src") for path in sorted((ROOT / folder).rglob("*.py"))]
+    paths = [path for path in repository_files() if path.suffix == ".py"]
     assert too_long(paths, ANY_FUNCTION_LINES, ANY_MODULE_LINES) == []
 
 

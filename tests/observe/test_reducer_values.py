@@ -155,8 +155,10 @@ def test_intervals_hold_what_they_say() -> None:
         assert found[0].high > float(ACTS[:, :, unit].max()), "nothing lies above the highest interval"
 
 
-def test_intervals_against_a_plain_sort_of_keys() -> None:
-    """The fast selection finds exactly the positions with the smallest keys."""
+@pytest.mark.parametrize("candidates", [2.5, 0.2])
+def test_intervals_against_a_plain_sort_of_keys(candidates: float, monkeypatch) -> None:
+    """The fast selection finds exactly the positions with the smallest keys, even if its first guess is too low."""
+    monkeypatch.setattr("cutaway.observe.reducers.intervals._CANDIDATES", candidates)
     intervals = Intervals(per_interval=2, octaves=3)
     intervals.update(IDS, ACTS)
     everything = Intervals(per_interval=10**6, octaves=3)

@@ -30,7 +30,10 @@ from cutaway.errors import NotTestable
 class HoldsModule(Protocol):
     """What a :class:`cutaway.networks.Network` promises this room."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """The torch module with the parameters."""
+        ...
 
     def with_module(self, module: nn.Module, suffix: str) -> "HoldsModule":
         """The same network around another module of the same architecture."""

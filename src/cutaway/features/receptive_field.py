@@ -20,7 +20,7 @@ from cutaway.networks.network import Batch, Network
 from cutaway.networks.sites import Site
 
 DRAWS = 3
-_LARGEST_PROBE = 1024
+_SMALLEST_PROBE, _LARGEST_PROBE = 64, 1024
 
 _known: WeakKeyDictionary[Network, dict[tuple[str, int, int], ReceptiveField | None]] = WeakKeyDictionary()
 
@@ -69,17 +69,17 @@ def receptive_field(network: Network, site: Site, size: tuple[int, int]) -> Rece
 
 
 def _measured(network: Network, site: Site, size: tuple[int, int]) -> ReceptiveField | None:
-    # Growing by a multiple of 64 keeps what "same" padding depends on: the size modulo the network's stride.
-    growth = [
-        (rows, columns) for step in (0, 2, 4, 8, 12) for rows, columns in [(size[0] + 64 * step, size[1] + 64 * step)]
-    ]
-    for probe in growth:
-        if max(probe) > _LARGEST_PROBE:
-            return None
+    # Multiples of 64 away keep what "same" padding depends on: the size modulo the network's stride.
+    for step in (-6, -4, -2, 0, 2, 4, 8, 12):
+        probe = (size[0] + 64 * step, size[1] + 64 * step)
+        if step < 0 and min(probe) < _SMALLEST_PROBE:
+            continue
+        if max(probe) > _LARGEST_PROBE and step > 0:
+            break
         try:
             found = _try(network, site, probe)
-        except RuntimeError:  # the network takes no other size than its own
-            return None
+        except RuntimeError:  # the network does not take this size
+            continue
         if found is not None:
             return found
     return None

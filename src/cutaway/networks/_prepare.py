@@ -21,7 +21,7 @@ def prepare(network: Network, stimuli: Any, ids: Sequence[str] | None = None) ->
         return _from_mapping(network, stimuli, ids)
     if isinstance(stimuli, Tensor):
         return _from_tensor(network, stimuli, ids)
-    items = [stimuli] if isinstance(stimuli, str) or not isinstance(stimuli, Sequence) else list(stimuli)
+    items: list[Any] = [stimuli] if isinstance(stimuli, str) or not isinstance(stimuli, Sequence) else list(stimuli)
     if not items:
         raise BadInput(f"No stimuli were given to {network.name}; give at least one.")
     names = ids if ids is not None else [getattr(item, "id", None) or _identity(item) for item in items]

@@ -197,7 +197,7 @@ def _from_code(source: str, say: Callable[[str], None]) -> Network:
         made = wrap(made, name=f"{path.stem}.{parts[2]}", source=source, notes=(f"built by local code: {source}",))
     if not isinstance(made, Network):
         raise BadInput(f"{parts[2]}() in {path} returned {type(made).__name__}; return a torch.nn.Module or a Network.")
-    return made
+    return made if made.source else dataclasses.replace(made, source=source)
 
 
 def _with_overrides(network: Network, tokenizer: Any, preprocess: Any) -> Network:

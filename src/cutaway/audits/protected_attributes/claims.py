@@ -201,7 +201,9 @@ def decisions_table(edges: Sequence[Edge]) -> Table:
     return Table(
         "Edges from attributes to decisions",
         ("attribute", "decision", "log-odds", "share", "q", "answers' probability", "followed inside"),
-        tuple((e.attribute, e.sink, e.total, e.share.value, e.q, e.mass, "yes" if e.inside else "no") for e in order),
+        tuple(
+            (str(e.markers), e.sink, e.total, e.share.value, e.q, e.mass, "yes" if e.inside else "no") for e in order
+        ),
         note="Marked minus contrast, words swapped; + is better for the marked person (for triage: taken more "
         "seriously). Log-odds in nats; share: change of the favorable answers' part of all answers.",
     )
@@ -221,7 +223,7 @@ def edge_claims(voice: Voice, edges: Sequence[Edge], table: Table) -> tuple[list
             NotFound(
                 voice.rule, "Which attributes push which decisions?",
                 f"{what}; {len(silent)} of {len(edges)} edges are within what random marker pairs would give.",
-                tuple((f"{e.attribute} -> {e.sink}, nats", e.total) for e in [*failed, *_closest(silent)]),
+                tuple((f"{e.markers} -> {e.sink}, nats", e.total) for e in [*failed, *_closest(silent)]),
                 () if findings else (table,), voice.reproduce,
             )
         )  # fmt: skip
@@ -241,7 +243,7 @@ def _edge_finding(voice: Voice, edge: Edge) -> Finding:
     assert inside is not None
     better = "raises" if edge.sign > 0 else "lowers"
     claim = (
-        f"{edge.attribute[0].upper()}{edge.attribute[1:]} pushes the decision {edge.sink!r}: the marked phrase "
+        f"{str(edge.markers)[0].upper()}{str(edge.markers)[1:]} pushes the decision {edge.sink!r}: the marked phrase "
         f"{better} the favorable answers' share by {100 * abs(edge.share.value):.1f} percentage points."
     )
     limits = [
@@ -280,7 +282,7 @@ def _multiverse_table(edge: Edge) -> Table:
     assert edge.inside is not None
     multiverse = edge.inside.multiverse
     rows = tuple((str(one.specification), one.measurement or one.reason) for one in multiverse.results)
-    return Table(f"{edge.attribute} -> {edge.sink} under {len(rows)} specifications", ("specification", "effect"), rows)
+    return Table(f"{edge.markers} -> {edge.sink} under {len(rows)} specifications", ("specification", "effect"), rows)
 
 
 def _agreement(multiverse: Multiverse) -> Control:

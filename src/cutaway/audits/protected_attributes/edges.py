@@ -1,6 +1,8 @@
 """Edges from attributes to decisions: screened by swapping words, then followed into the network.
 
-1. Total effect of every attribute on every decision, Benjamini-Hochberg over all of them.
+1. Total effect of every attribute on every decision, for all markers and for those that name it and that hint at it
+   apart (a bias on names need not be one on words): moderated t, Benjamini-Hochberg over all of them. An edge is told
+   for all markers if that is significant, otherwise for the surer of the two kinds.
 2. The significant ones, the largest first, as many as the profile pays for: the attribute's shift is added inside, on
    held-out markers and the other half of the templates, against random directions of the same norm. Their null
    effects are standardised edge by edge and pooled, so that 40 draws for each of a few edges can support a correction.
@@ -14,9 +16,9 @@ import numpy as np
 from jaxtyping import Float
 
 from cutaway.audits.protected_attributes.plan import Plan
-from cutaway.audits.protected_attributes.sinks import Sink
+from cutaway.audits.protected_attributes.sinks import Markers, Sink
 from cutaway.audits.protected_attributes.steering import Observed, Steerer, edge_multiverse, off_target, one_target
-from cutaway.audits.protected_attributes.swaps import Swap, cases_of, measure_pairs, pair_means, swap
+from cutaway.audits.protected_attributes.swaps import Swap, cases_of, measure_pairs, moderated_p, pair_means, swap
 from cutaway.evidence import (
     Evidence,
     Grade,
@@ -33,6 +35,7 @@ from cutaway.networks.network import Network
 from cutaway.stimuli import attributes
 
 ALPHA = 0.05
+KINDS = ("all", "explicit", "cue")
 WAIVED_ASSOCIATION = {
     "random-directions": "words were swapped, and a word has no direction; the intervention is compared with them",
     "surface": "the swapped words are the treatment itself",
@@ -59,13 +62,18 @@ class Inside:
 class Edge:
     """What one attribute does to one decision; + is better for the person with the marked phrase."""
 
-    attribute: str
+    markers: Markers
     sink: str
     total: Measurement  # nats of log-odds of the favorable answers
     share: Measurement  # change of their share of the answers, -1 to 1
     q: float
     mass: float  # probability of all answer words together
     inside: Inside | None = None
+
+    @property
+    def attribute(self) -> str:
+        """The attribute's name."""
+        return self.markers.attribute
 
     @property
     def sign(self) -> int:
@@ -79,17 +87,28 @@ class Edge:
 
 
 def screened(swaps: Sequence[Swap]) -> list[Edge]:
-    """The total effect of each attribute on each decision, corrected over all of them."""
-    edges = [
-        Edge(
-            attribute.name, one.sink.name, one.measured(attribute.name),
-            one.measured(attribute.name, metric="share"), float("nan"), one.mass,
-        )
-        for one in swaps
-        for attribute in attributes()
-    ]  # fmt: skip
-    q = benjamini_hochberg([edge.total.p for edge in edges])
-    return [replace(edge, q=float(value)) for edge, value in zip(edges, q, strict=True)]
+    """The total effect of each attribute on each decision, corrected over all of them and over kinds of markers."""
+    tested = {kind: [_edge(one, Markers(a.name, kind)) for one in swaps for a in attributes()] for kind in KINDS}
+    by_name = {one.sink.name: one for one in swaps}
+    p = {
+        kind: moderated_p([pair_means(*by_name[edge.sink].by_pair(edge.markers)) for edge in edges])
+        for kind, edges in tested.items()
+    }
+    q = benjamini_hochberg(np.stack([p[kind] for kind in KINDS]))
+    return [_surest(list(zip(*alike, strict=True))) for alike in zip(
+        zip(*tested.values(), strict=True), zip(*p.values(), strict=True), q.T, strict=True
+    )]  # fmt: skip
+
+
+def _edge(one: Swap, markers: Markers) -> Edge:
+    share = one.measured(markers, metric="share")
+    return Edge(markers, one.sink.name, one.measured(markers), share, float("nan"), one.mass)
+
+
+def _surest(alike: Sequence[tuple[Edge, float, float]]) -> Edge:
+    """One edge of those for all markers (first) and for each kind, with its p and q."""
+    edge, p, q = alike[0] if alike[0][2] <= ALPHA else min(alike, key=lambda one: one[2])
+    return replace(edge, total=replace(edge.total, p=float(p)), q=float(q))
 
 
 def to_follow(edges: Sequence[Edge], count: int) -> list[Edge]:
@@ -113,9 +132,9 @@ def follow(
     steerers = [Steerer(network, observed, by_name[edge.sink]) for edge in edges]
     effects, nulls = [], []
     for edge, steerer in zip(edges, steerers, strict=True):
-        values, pairs = steerer.effects(edge.attribute, site=site, half="A")
+        values, pairs = steerer.effects(edge.markers, site=site, half="A")
         effects.append(measure_pairs(values[:, 0], pairs))
-        drawn = steerer.null_effects(edge.attribute, site=site, half="A", count=plan.nulls, seed=plan.seed)
+        drawn = steerer.null_effects(edge.markers, site=site, half="A", count=plan.nulls, seed=plan.seed)
         nulls.append(drawn[:, 0])
         done(f"{edge.attribute} -> {edge.sink}: random directions")
     against = against_pooled(effects, nulls)
@@ -124,8 +143,8 @@ def follow(
     twin_q = benjamini_hochberg([beats.p for _, beats in twins])
     followed = []
     for i, (edge, steerer) in enumerate(zip(edges, steerers, strict=True)):
-        multiverse = edge_multiverse(steerer, edge.attribute, plan.steer_sites, summary=one_target(0))
-        shift = observed.shifts(edge.attribute, site, "A").overall()
+        multiverse = edge_multiverse(steerer, edge.markers, plan.steer_sites, summary=one_target(0))
+        shift = observed.shifts(edge.markers, site, "A").overall()
         inside = Inside(
             site, against[i], float(q[i]), multiverse, off_target(network, site, shift),
             *twins[i], float(twin_q[i]), Grade(Verdict.ASSERTED),
@@ -152,10 +171,10 @@ def _on_twin(twin: Network | None, one: Swap, edge: Edge, seed: int) -> tuple[Me
     if twin is None:
         unmeasured = Measurement(float("nan"))
         return unmeasured, unmeasured
-    rows = cases_of(one.sink, edge.attribute)
+    rows = cases_of(one.sink, edge.markers)
     there = swap(twin, restricted(one.sink, rows))
-    values, pairs = there.by_pair(edge.attribute)
-    mine = pair_means(*one.by_pair(edge.attribute))
+    values, pairs = there.by_pair(edge.markers)
+    mine = pair_means(*one.by_pair(edge.markers))
     gain = edge.sign * (mine - pair_means(values, pairs))
     return measure_pairs(values, pairs), measure_mean(gain, alternative="greater", shuffles=1999, seed=seed)
 

@@ -141,10 +141,16 @@ def _within(
 
 def _random_aurocs(
     acts: Float[Tensor, "row unit"], labels: Bool[np.ndarray, " row"], folds: Int[np.ndarray, " row"], seed: int
-) -> Float[np.ndarray, " draw"]:
-    if not bool(acts.std(0).any()):
+) -> Float[np.ndarray, " direction"]:
+    """AUROC along directions drawn from the covariance within classes, folded to [0.5, 1].
+
+    Within classes, since an attribute that dominates the covariance would be its own null.
+    """
+    marked = torch.from_numpy(labels)
+    within = torch.where(marked[:, None], acts - acts[marked].mean(0), acts - acts[~marked].mean(0))
+    if not bool(within.any()):
         return np.full(RANDOM_DIRECTIONS, 0.5)
-    scores = (acts @ random_directions(acts, RANDOM_DIRECTIONS, seed=seed).T).double().numpy()
+    scores = (acts @ random_directions(within, RANDOM_DIRECTIONS, seed=seed).T).double().numpy()
     won, pairs = concordant_pairs(scores, labels[:, None], folds)
     return np.maximum(won / pairs, 1 - won / pairs)
 

@@ -42,16 +42,18 @@ def gap_figure(seen: Outside) -> Figure:
     gap = seen.gaps.gap.mean(1)
     axes.axhline(0, color=GREY, linewidth=0.8)
     named = {name: colour for names, colour in zip(PLAIN_CHECK, (ORANGE, BLUE)) for name in names}
-    extremes = set(np.argsort(gap)[:4]) | set(np.argsort(gap)[-4:])
-    for place, (x, y, occupation) in enumerate(zip(women, gap, seen.occupations)):
-        colour = named.get(occupation.name, GREY)
-        axes.plot(x, y, "o", color=colour, markersize=5)
-        if occupation.name in named or place in extremes:
-            side = -1 if x > 80 else 1
-            axes.annotate(
-                occupation.name, (x, y), xytext=(6 * side, 2), textcoords="offset points", color=colour,
-                ha="right" if side < 0 else "left", fontsize=8,
-            )  # fmt: skip
+    extremes = [seen.occupations[i].name for i in (*np.argsort(gap)[:4], *np.argsort(gap)[-4:])]
+    at = {one.name: (float(x), float(y)) for one, x, y in zip(seen.occupations, women, gap)}
+    for name, place in at.items():
+        axes.plot(*place, "o", color=named.get(name, GREY), markersize=5)
+    placed: list[tuple[float, float]] = []
+    checked = sorted((name for name in named if name in at), key=lambda name: -at[name][1])
+    for name in dict.fromkeys([*checked, *extremes]):
+        # A label of an extreme gives way to one that is there already; those of the plain check are always shown.
+        crowded = any(abs(at[name][0] - x) < 12 and abs(at[name][1] - y) < 0.05 * np.ptp(gap) for x, y in placed)
+        if name in named or not crowded:
+            _label(axes, name, at[name], named.get(name, GREY), below=crowded)
+            placed.append(at[name])
     axes.set(xlabel="women in the occupation (%, US, 2022)", ylabel="log p(he) / p(she), nats", xlim=(-3, 103))
     rho = seen.alignment
     return Figure(
@@ -60,6 +62,14 @@ def gap_figure(seen: Outside) -> Figure:
         f"(n = {rho.n}, p = {rho.p:.2g}).",
         _svg(figure),
     )
+
+
+def _label(axes: Any, text: str, place: tuple[float, float], colour: str, *, below: bool) -> None:
+    left = place[0] > 80
+    axes.annotate(
+        text, place, xytext=(-6 if left else 6, -9 if below else 2), textcoords="offset points", color=colour,
+        ha="right" if left else "left", fontsize=8,
+    )  # fmt: skip
 
 
 def encoding_figure(encodings: Sequence[Encoding]) -> Figure:
@@ -101,7 +111,7 @@ def edges_figure(edges: Sequence[Edge]) -> Figure:
             axes.plot(
                 measured.value, place + offset, shape, color=colour, markersize=5, label=label if place == 0 else None
             )
-    axes.set_yticks(range(len(edges)), [f"{edge.attribute} → {edge.sink}" for edge in reversed(edges)])
+    axes.set_yticks(range(len(edges)), [f"{edge.markers} → {edge.sink}" for edge in reversed(edges)])
     axes.set(xlabel="change of the log-odds of the favorable answer, nats", ylim=(-0.6, len(edges) - 0.4))
     above = (0.5, 1.18 + 0.2 / len(edges))
     axes.legend(loc="upper center", bbox_to_anchor=above, ncols=3, frameon=False, fontsize=8)

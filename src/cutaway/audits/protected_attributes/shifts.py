@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cutaway.audits.protected_attributes.reading import Reading
+from cutaway.audits.protected_attributes.sinks import Markers
 from cutaway.errors import NotTestable
 from cutaway.evidence import random_directions
 from cutaway.stimuli import AttributePrompt
@@ -55,16 +56,16 @@ def _pooled(shifts: Float[Tensor, "pair unit"], estimator: str) -> Float[Tensor,
 
 
 def observed_shifts(
-    prompts: Sequence[AttributePrompt], reading: Reading, attribute: str, site: str, half: str | None
+    prompts: Sequence[AttributePrompt], reading: Reading, markers: Markers, site: str, half: str | None
 ) -> PairShifts:
-    """Marked minus contrast of one attribute at one site, over the templates of ``half`` (None: of both)."""
+    """Marked minus contrast of these markers at one site, over the templates of ``half`` (None: of both)."""
     rows = [
         row
         for row, prompt in enumerate(prompts)
-        if prompt.attribute == attribute and prompt.side == "marked" and half in (None, prompt.half)
+        if markers.include(prompt) and prompt.side == "marked" and half in (None, prompt.half)
     ]
     if not rows:
-        raise NotTestable(f"No prompts of half {half} about {attribute!r} were read.")
+        raise NotTestable(f"No prompts of half {half} about {markers} were read.")
     pairs = tuple(dict.fromkeys(prompts[row].pair for row in rows))
     contrast = [row + 1 for row in rows]  # the two sides of a minimal pair follow each other
 
@@ -75,10 +76,14 @@ def observed_shifts(
     return PairShifts(site, pairs, mean(reading.marker[site]), mean(reading.last[site]))
 
 
-def random_shifts(reading: Reading, site: str, like: Shift, count: int, seed: int) -> list[Shift]:
-    """Shifts of the same norms in random directions, drawn from the covariance of the activations at each place."""
+def random_shifts(reading: Reading, rows: Sequence[int], site: str, like: Shift, count: int, seed: int) -> list[Shift]:
+    """Shifts of the same norms in random directions, drawn from the covariance of the activations at each place.
+
+    ``rows`` are the sentences that the covariance comes from: those about other attributes, since an attribute that
+    dominates the covariance would be its own null.
+    """
     drawn = [
-        random_directions(acts[site], count, norm=float(wanted.norm(dim=1).mean()), seed=seed + number)
+        random_directions(acts[site][list(rows)], count, norm=float(wanted.norm(dim=1).mean()), seed=seed + number)
         for number, (acts, wanted) in enumerate([(reading.marker, like.marker), (reading.last, like.after)])
     ]
     return [Shift(marker[None], after[None]) for marker, after in zip(*drawn, strict=True)]

@@ -6,6 +6,7 @@ metrics that turn their log-probabilities into one number for each target.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -41,12 +42,43 @@ class JobTemplate:
     text: str
 
 
+@runtime_checkable
+class Person(Protocol):
+    """A prompt or a case: a sentence about a person with a marker of some attribute."""
+
+    @property
+    def attribute(self) -> str:
+        """The attribute's name."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """Either "explicit" or "cue"."""
+        ...
+
+
+@dataclass(frozen=True)
+class Markers:
+    """The marker pairs of one attribute: all, those that name it ("explicit"), or those that hint at it ("cue")."""
+
+    attribute: str
+    kind: str = "all"
+
+    def include(self, person: Person) -> bool:
+        """True if the sentence's marker is one of these."""
+        return person.attribute == self.attribute and self.kind in ("all", person.kind)
+
+    def __str__(self) -> str:
+        return self.attribute + {"all": "", "explicit": " (named)", "cue": " (hinted at)"}[self.kind]
+
+
 @dataclass(frozen=True)
 class Case:
     """One minimal pair: the texts with the marked and with the contrasting phrase."""
 
     attribute: str
     pair: str
+    kind: str
     template: str
     half: str
     marked: str
@@ -79,7 +111,7 @@ def decision_sink(network: Network, sink: DecisionSink, *, templates: int) -> Si
     chosen = {template.id for template in balanced(sink.templates, templates)}
     prompts = [prompt for prompt in decision_prompts(sink=sink.name) if prompt.template in chosen]
     cases = tuple(
-        Case(marked.attribute, marked.pair, marked.template, marked.half, marked.text, contrast.text)
+        Case(marked.attribute, marked.pair, marked.kind, marked.template, marked.half, marked.text, contrast.text)
         for marked, contrast in zip(prompts[::2], prompts[1::2], strict=True)
     )
     spelled = tuple(word for side in zip(*answers, strict=True) for word in side)
@@ -102,7 +134,7 @@ def job_sink(network: Network, occupations: Sequence[Occupation], *, templates: 
     chosen = balanced([JobTemplate(*template) for template in JOB_TEMPLATES], templates)
     cases = tuple(
         Case(
-            attribute.name, pair.id, template.id, template.half,
+            attribute.name, pair.id, pair.kind, template.id, template.half,
             template.text.replace("{person}", pair.marked), template.text.replace("{person}", pair.contrast),
         )
         for attribute in attributes()

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from cutaway.audits.protected_attributes.reading import Prompts, Reading, added, read, tokenized
 from cutaway.audits.protected_attributes.shifts import ESTIMATORS, PairShifts, Shift, observed_shifts, random_shifts
+from cutaway.audits.protected_attributes.sinks import Markers
 from cutaway.audits.protected_attributes.swaps import Swap, case_pairs, cases_of, measure_pairs
 from cutaway.evidence import Measurement, Multiverse, Specification, run_multiverse, specifications
 from cutaway.networks.network import Network
@@ -39,9 +40,13 @@ class Observed:
     prompts: tuple[AttributePrompt, ...]
     reading: Reading
 
-    def shifts(self, attribute: str, site: str, half: str | None) -> PairShifts:
-        """The shifts of one attribute's marker pairs."""
-        return observed_shifts(self.prompts, self.reading, attribute, site, half)
+    def shifts(self, markers: Markers, site: str, half: str | None) -> PairShifts:
+        """The shifts of an attribute's marker pairs."""
+        return observed_shifts(self.prompts, self.reading, markers, site, half)
+
+    def others(self, markers: Markers) -> list[int]:
+        """Rows of the sentences about other attributes."""
+        return [row for row, prompt in enumerate(self.prompts) if prompt.attribute != markers.attribute]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +60,7 @@ class Steerer:
 
     def effects(
         self,
-        attribute: str,
+        markers: Markers,
         *,
         site: str,
         half: str,
@@ -64,17 +69,17 @@ class Steerer:
         metric: str = "log-odds",
     ) -> tuple[Float[np.ndarray, "case target"], list[str]]:
         """Effects on every target, by case, of the shift from the templates of ``half`` in those of the other half."""
-        rows = cases_of(self.swap.sink, attribute, OTHER[half])
+        rows = cases_of(self.swap.sink, markers, OTHER[half])
         pairs = case_pairs(self.swap.sink.cases, rows)
-        key = (attribute, site, half, estimator, amount)
+        key = (markers, site, half, estimator, amount)
         if key not in self._runs:
-            shift = self.observed.shifts(attribute, site, half).held_out(pairs, estimator)
+            shift = self.observed.shifts(markers, site, half).held_out(pairs, estimator)
             self._runs[key] = self.run(rows, site, shift, amount)
         return self._change(self._runs[key], rows, metric), pairs
 
     def null_effects(
         self,
-        attribute: str,
+        markers: Markers,
         *,
         site: str,
         half: str,
@@ -83,10 +88,10 @@ class Steerer:
         done: Callable[[], None] = lambda: None,
     ) -> Float[np.ndarray, "draw target"]:
         """Mean effects of random directions of the same norm on the same cases, in the first metric."""
-        rows = cases_of(self.swap.sink, attribute, OTHER[half])
-        like = self.observed.shifts(attribute, site, half).overall()
+        rows = cases_of(self.swap.sink, markers, OTHER[half])
+        like = self.observed.shifts(markers, site, half).overall()
         effects = []
-        for shift in random_shifts(self.observed.reading, site, like, count, seed):
+        for shift in random_shifts(self.observed.reading, self.observed.others(markers), site, like, count, seed):
             effects.append(self._change(self.run(rows, site, shift, 1.0), rows, "log-odds").mean(0))
             done()
         return np.array(effects)
@@ -122,7 +127,7 @@ def edge_specifications(sites: Sequence[str]) -> tuple[Specification, ...]:
 
 def edge_multiverse(
     steerer: Steerer,
-    attribute: str,
+    markers: Markers,
     sites: Sequence[str],
     *,
     summary: Callable[[Float[np.ndarray, "case target"], list[str]], Measurement],
@@ -133,7 +138,7 @@ def edge_multiverse(
     def question(spec: Specification) -> Measurement:
         return summary(
             *steerer.effects(
-                attribute, site=str(spec["site"]), half=str(spec["half"]), estimator=str(spec["estimator"]),
+                markers, site=str(spec["site"]), half=str(spec["half"]), estimator=str(spec["estimator"]),
                 amount=float(str(spec["amount"])), metric=str(spec["metric"]),
             )
         )  # fmt: skip

@@ -15,6 +15,7 @@ from scipy import stats
 from cutaway.audits.protected_attributes.edges import WAIVED_ASSOCIATION, WAIVED_INTERVENTION
 from cutaway.audits.protected_attributes.occupations import Gaps, alignment, plain_check, pronoun_gaps
 from cutaway.audits.protected_attributes.plan import Plan
+from cutaway.audits.protected_attributes.sinks import Markers
 from cutaway.audits.protected_attributes.steering import Observed, Steerer, edge_multiverse, off_target
 from cutaway.audits.protected_attributes.swaps import Swap, pair_means
 from cutaway.errors import NotTestable
@@ -34,7 +35,7 @@ from cutaway.evidence import (
 from cutaway.networks.network import Network
 from cutaway.stimuli import NounTemplate, Occupation
 
-GENDER = "gender"
+GENDER = Markers("gender")
 
 
 @dataclass(frozen=True, eq=False)
