@@ -12,6 +12,7 @@ from cutaway import __version__
 from cutaway.atlas import Atlas
 from cutaway.atlas.records import CardRecord, FindingRecord, Provenance
 from cutaway.audits.coverage import coverage_table
+from cutaway.audits.effects import economical
 from cutaway.audits.findings import AuditResult, NotTestable, RuleResult
 from cutaway.audits.rules import AuditContext, Rule, profile_named, rules_for, silent
 from cutaway.errors import BadInput
@@ -150,7 +151,12 @@ def _cards(context: AuditContext, results: Iterable[RuleResult]) -> tuple[Featur
         return ()
     shown = context.stimuli.take(min(context.profile.stimuli, len(context.stimuli)), seed=context.seed)
     cards = explain_many(
-        context.network, wanted, stimuli=shown, atlas=context.atlas, seed=context.seed, progress=context.progress
+        economical(context.network, context.profile),
+        wanted,
+        stimuli=shown,
+        atlas=context.atlas,
+        seed=context.seed,
+        progress=context.progress,
     )
     context.atlas.cards.put(*(_card_row(card, context.network, shown, context.seed) for card in cards))
     return tuple(cards)

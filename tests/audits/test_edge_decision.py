@@ -9,9 +9,10 @@ from torch import Tensor
 import cutaway
 from cutaway.atlas import Atlas
 from cutaway.audits.edge_decision import EdgeDecision
-from cutaway.audits.edge_split import decision_split, readouts, up_transpose
+from cutaway.audits.edge_split import decision_split
 from cutaway.audits.rules import PROFILES, AuditContext
 from cutaway.errors import BadInput
+from cutaway.features.edges import readout_sites, up_transpose
 from cutaway.networks.zoo.hed import VGG16HED, Upsample
 from cutaway.stimuli import Stimulus, StimulusSet, content_id
 
@@ -61,7 +62,7 @@ def test_transpose_of_the_upsampling() -> None:
     small = torch.randn(3, 1, 5, 6, generator=generator)
     masks = torch.randn(3, 17, 23, generator=generator)
     forward = (up(small, (17, 23))[:, 0] * masks).flatten(1).sum(1)
-    backward = (small[:, 0] * up_transpose(masks, (5, 6), up)).flatten(1).sum(1)
+    backward = (small[:, 0] * up_transpose(hed(), 1, masks, (5, 6))).flatten(1).sum(1)
     torch.testing.assert_close(forward, backward, rtol=1e-4, atol=1e-4)
 
 
@@ -111,4 +112,4 @@ def test_too_few_images(tmp_path) -> None:
 
 
 def test_readouts_read_the_last_convolution_of_each_block() -> None:
-    assert [part.site for part in readouts(hed())] == ["conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"]
+    assert list(readout_sites(hed())) == ["conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"]

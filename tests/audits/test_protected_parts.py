@@ -15,8 +15,8 @@ from cutaway.audits.protected_attributes.plan import balanced, evenly
 from cutaway.audits.protected_attributes.reading import Reading, added, read, tokenized, tokenized_pairs
 from cutaway.audits.protected_attributes.shifts import PairShifts, Shift, observed_shifts, random_shifts
 from cutaway.audits.protected_attributes.sinks import Markers, decision_sink
-from cutaway.audits.protected_attributes.steering import NEUTRAL, edge_specifications, off_target
-from cutaway.audits.protected_attributes.swaps import measure_pairs, moderated_p, pair_means, swap
+from cutaway.audits.protected_attributes.steering import NEUTRAL, Observed, Steerer, edge_specifications, off_target
+from cutaway.audits.protected_attributes.swaps import cases_of, measure_pairs, moderated_p, pair_means, swap
 from cutaway.audits.protected_attributes.units import rank_units
 from cutaway.errors import NotTestable
 from cutaway.evidence import Measurement
@@ -133,6 +133,25 @@ def test_random_shifts_have_the_norms_of_the_shift() -> None:
     for shift in drawn:
         assert shift.marker.norm() == pytest.approx(6.0, abs=1e-4)
         assert shift.after.norm() == pytest.approx(2.0, abs=1e-4)
+
+
+def test_null_effects_are_those_of_each_direction_alone(network: Network) -> None:
+    sentences = tuple(p for p in attribute_prompts() if p.template in ("bus", "coffee"))
+    site, race = "layers.0.resid", Markers("race", "cue")
+    prompts = tokenized_pairs(network, [sentence.text for sentence in sentences])
+    observed = Observed(sentences, read(network, prompts, sites=[site]))
+    sink = decision_sink(network, decision_sinks()[1], templates=2)
+    assert not isinstance(sink, str)
+    steerer = Steerer(network, observed, swap(network, sink))
+    together = steerer.null_effects(race, site=site, half="A", count=3, seed=0)
+    rows = cases_of(sink, race, "B")
+    like = observed.shifts(race, site, "A").overall()
+    drawn = random_shifts(observed.reading, observed.others(race), site, like, 3, 0)
+    base = steerer.swap.contrast["log-odds"][rows]
+    for effect, shift in zip(together, drawn, strict=True):
+        alone = sink.metrics["log-odds"](steerer.run(rows, site, shift, 1.0)) - base
+        np.testing.assert_allclose(effect, alone.mean(0), atol=1e-4)
+    assert len(rows) == 4 and np.abs(together).min() > 0
 
 
 def test_effects_meet_the_pooled_null_in_its_own_standard_deviations() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from cutaway.audits.edge_split import Split, decision_split, readouts
+from cutaway.audits.edge_split import Split, decision_split
 from cutaway.audits.effects import change, economical, unit_of_change
 from cutaway.audits.findings import Control, Figure, Finding, RuleResult, Severity, Table
 from cutaway.audits.rules import AuditContext
@@ -30,6 +30,7 @@ from cutaway.evidence import (
     run_multiverse,
     specifications,
 )
+from cutaway.features.edges import readout_sites
 from cutaway.networks.edits import Ablate
 from cutaway.networks.network import Batch, Network
 from cutaway.networks.sites import Address
@@ -69,7 +70,7 @@ class EdgeDecision:
         context.progress(1, 2, "ablating the ten channels and random sets")
         tests = _ablations(context, testing[0][: _test_batches(context)], [held_out.addresses[i] for i in top])
         result = _result(context, held_out, top, tests)
-        sites = tuple(readout.site for readout in readouts(network))
+        sites = tuple(readout_sites(network))
         return replace(result, examined=sites, seconds=time.monotonic() - started)
 
 
@@ -105,7 +106,7 @@ def _test_batches(context: AuditContext) -> int:
 
 def _ablations(context: AuditContext, batches: list[Batch], chosen: list[Address]) -> Ablations:
     network = context.network
-    pool = [Address(part.site, unit) for part in readouts(network) for unit in range(len(part.weights))]
+    pool = [Address(site, unit) for site in readout_sites(network) for unit in range(network.site(site).width or 0)]
     count = max(RANDOM_SETS, context.profile.random_units)
     sets = random_sets(chosen, pool, count, stratum=lambda address: address.site, seed=context.seed)
     originals = [network.run(batch).logits for batch in batches]
@@ -120,7 +121,7 @@ def _ablations(context: AuditContext, batches: list[Batch], chosen: list[Address
             ]
             after = [network.run(batch, edits=edits).logits for batch in batches]
             pairs = zip(originals, after, batches)
-            rows.append(torch.cat([change(network, old, new, batch).amount for old, new, batch in pairs]).numpy())
+            rows.append(torch.cat([change(network, old, new, batch).amount for old, new, batch in pairs]).cpu().numpy())
         changes[kind] = (rows[0], np.stack(rows[1:]))
     return Ablations(changes)
 

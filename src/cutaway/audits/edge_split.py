@@ -1,8 +1,7 @@
 """The edge logit of a holistically-nested detector, split exactly over channels.
 
-Everything after the last ReLU of a block is linear, so the edge logit is a sum over channels:
-
-    logit(p) = sum_k f_k up(side_k)(p) + b,    side_k = sum_c w_kc a_kc + b_k
+The logit is a sum over channels, as :mod:`cutaway.features.edges` says; here it is split once for every image's own
+edges and once for every other image's, which is the null.
 
 A channel's share of the decision is its part of D = mean logit at edge pixels - mean logit elsewhere (edge: logit > 0).
 Biases cancel in D, so shares add up to 1 exactly. The mean over up-sampled maps is taken with the transpose of the
@@ -13,20 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cutaway.errors import BadInput
+from cutaway.features.edges import readout_sites, readout_weights, up_transpose
 from cutaway.networks.network import Batch, Network
 from cutaway.networks.sites import Address
-
-
-@dataclass(frozen=True)
-class Readout:
-    """One side output: the site that it reads, its weights times the fusion's, [channel]."""
-
-    site: str
-    side: str
-    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -46,42 +37,20 @@ class Split:
     skipped: int  # images without an edge, or with nothing else
 
 
-def readouts(network: Network) -> list[Readout]:
-    """The side outputs with their weights on the fused logit."""
-    module = network.module
-    fuse = module.get_submodule("fuse")
-    found = []
-    for index in range(fuse.weight.shape[1]):  # type: ignore[union-attr, index]
-        side = module.get_submodule(f"side{index + 1}")
-        convs = [s.name for s in network.sites() if s.kind == "conv" and s.name.startswith(f"conv{index + 1}_")]
-        weight = side.weight[0, :, 0, 0] * fuse.weight[0, index, 0, 0]  # type: ignore[index]
-        found.append(Readout(convs[-1], f"side{index + 1}", weight.detach()))
-    return found
-
-
-def up_transpose(mask: Tensor, size: tuple[int, int], module: nn.Module) -> Tensor:
-    """The transpose of the up-sampling from ``size`` applied to ``mask`` [mask y x]: [mask, *size]."""
-    small = torch.zeros(len(mask), 1, *size, requires_grad=True)
-    with torch.enable_grad():
-        large = module(small, (mask.shape[-2], mask.shape[-1]))
-        (gradient,) = torch.autograd.grad((large[:, 0] * mask).sum(), small)
-    return gradient[:, 0]
-
-
 def decision_split(network: Network, batches: list[Batch], pictures: list[str]) -> Split:
     """The split of the edge decision for every image that has both edge and other pixels."""
-    parts = readouts(network)
-    logits = torch.cat([network.run(batch).logits[:, 0] for batch in batches])
+    blocks = readout_sites(network)
+    logits = torch.cat([network.run(batch).logits[:, 0].float().cpu() for batch in batches])
     edge = (logits > 0).float()
     usable = (edge.flatten(1).mean(1) > 0) & (edge.flatten(1).mean(1) < 1)
     if int(usable.sum()) < 2:
         raise BadInput("No two images show both edge and other pixels to this network; give photographs.")
     contrast = _contrast(edge[usable])
     decision = (logits[usable] * contrast).flatten(1).sum(1)
-    table = _table_of_parts(network, parts, batches, usable, contrast)
+    table = _table_of_parts(network, blocks, batches, usable, contrast)
     shares = table.diagonal(dim1=0, dim2=1).T
     gap = float(((shares.sum(1) - decision).abs() / decision.abs().clamp_min(1e-6)).max())
-    addresses = tuple(Address(part.site, unit) for part in parts for unit in range(len(part.weights)))
+    addresses = tuple(Address(site, unit) for site in blocks for unit in range(network.site(site).width or 0))
     kept = tuple(name for name, use in zip(pictures, usable.tolist()) if use)
     return Split(addresses, shares.numpy(), table.numpy(), decision.numpy(), kept, gap, int((~usable).sum()))
 
@@ -94,21 +63,22 @@ def _contrast(edge: Tensor) -> Tensor:
 
 
 def _table_of_parts(
-    network: Network, parts: list[Readout], batches: list[Batch], usable: Tensor, contrast: Tensor
+    network: Network, blocks: dict[str, int], batches: list[Batch], usable: Tensor, contrast: Tensor
 ) -> Tensor:
     """Parts of the contrast for each image under each image's mask: [image mask channel]."""
     rows, start = [], 0
     masks: dict[str, Tensor] = {}
     for batch in batches:
-        run = network.run(batch, capture=[part.site for part in parts], stop_at=True)
+        run = network.run(batch, capture=blocks, stop_at=True)
         keep = usable[start : start + len(batch)]
         start += len(batch)
         pieces = []
-        for part in parts:
-            acts = run[part.site][keep]
-            if part.site not in masks:
-                up = network.module.get_submodule(f"{part.side}_up")
-                masks[part.site] = up_transpose(contrast, (acts.shape[-2], acts.shape[-1]), up).flatten(1)
-            pieces.append(torch.einsum("icp,mp->imc", acts.flatten(2), masks[part.site]) * part.weights)
+        for site, block in blocks.items():
+            acts = run[site].float().cpu()[keep]
+            if site not in masks:
+                size = (acts.shape[-2], acts.shape[-1])
+                masks[site] = up_transpose(network, block, contrast, size).flatten(1)
+            weights = readout_weights(network, block).float().cpu()
+            pieces.append(torch.einsum("icp,mp->imc", acts.flatten(2), masks[site]) * weights)
         rows.append(torch.cat(pieces, dim=2))
     return torch.cat(rows)

@@ -70,7 +70,8 @@ def _categorical(before: Tensor, after: Tensor, batch: Batch) -> Change:
 
 
 def _bernoulli(before: Tensor, after: Tensor) -> Change:
-    p = torch.sigmoid(before.float())
+    before, after = before.float(), after.float()
+    p = torch.sigmoid(before)
     divergence = p * (functional.logsigmoid(before) - functional.logsigmoid(after)) + (1 - p) * (
         functional.logsigmoid(-before) - functional.logsigmoid(-after)
     )
@@ -85,13 +86,14 @@ def sampled_log_likelihood(network: Network, output: Tensor, batch: Batch, gener
     """
     if network.task in CATEGORICAL:
         log_p = functional.log_softmax(output.float(), -1)
-        drawn = torch.multinomial(log_p.detach().exp().flatten(0, -2), 1, generator=generator)
-        chosen = log_p.flatten(0, -2).gather(1, drawn).reshape(output.shape[:-1])
+        drawn = torch.multinomial(log_p.detach().exp().flatten(0, -2).cpu(), 1, generator=generator)
+        chosen = log_p.flatten(0, -2).gather(1, drawn.to(log_p.device)).reshape(output.shape[:-1])
         if chosen.ndim == 1:
             return chosen
         return (chosen if batch.mask is None else chosen * batch.mask[:, -chosen.shape[1] :]).sum(1)
     if network.task == "edges":
-        drawn = (torch.rand(output.shape, generator=generator) < torch.sigmoid(output.detach())).float()
-        return -functional.binary_cross_entropy_with_logits(output, drawn, reduction="none").flatten(1).sum(1)
-    noise = torch.randn(output.shape, generator=generator, dtype=output.dtype)
-    return (output * noise).flatten(1).sum(1)
+        uniform = torch.rand(output.shape, generator=generator).to(output.device)
+        drawn = (uniform < torch.sigmoid(output.detach().float())).float()
+        return -functional.binary_cross_entropy_with_logits(output.float(), drawn, reduction="none").flatten(1).sum(1)
+    noise = torch.randn(output.shape, generator=generator).to(output.device)
+    return (output.float() * noise).flatten(1).sum(1)

@@ -235,12 +235,7 @@ def _finding(
     )
     flips = float(effects.flipped[best].mean())
     ratio = _ratio(means[strong], means[count:])
-    share = "" if np.isnan(flips) else f" and changes {flips:.1%} of the decisions"
-    claim = (
-        f"{len(strong)} single units change the output more than any of {len(means) - count} random units of the same "
-        f"sites; ablating {effects.addresses[best]} alone moves it {_times(means[best], means[count:])} times as far "
-        f"as the median random unit{share}."
-    )
+    claim = _claim(str(effects.addresses[best]), means[best], means[count:], len(strong), flips)
     return Finding(
         rule="powerful-units",
         claim=claim,
@@ -258,6 +253,14 @@ def _finding(
         ),
         tables=(table,),
         reproduce=reproduce,
+    )
+
+
+def _claim(leader: str, value: float, random_means: np.ndarray, count: int, flips: float) -> str:
+    share = "" if np.isnan(flips) else f" and changes {flips:.1%} of the decisions"
+    return (
+        f"{count} single units change the output more than any of {len(random_means)} random units of the same sites; "
+        f"ablating {leader} alone moves it {_times(value, random_means)} times as far as the median random unit{share}."
     )
 
 

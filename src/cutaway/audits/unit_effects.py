@@ -53,7 +53,7 @@ def screen(network: Network, batches: list[Batch], sites: list[str], *, seed: in
             )
             for name, gradient in zip(sites, gradients):
                 if gradient is not None:
-                    total[name] += _quadratic(gradient, run[name].detach(), means[name], network, name)
+                    total[name] += _quadratic(gradient, run[name].detach(), means[name], network, name).cpu()
         count += len(batch) * draws
     return {name: value / count for name, value in total.items()}
 
@@ -63,7 +63,7 @@ def _quadratic(gradient: Tensor, acts: Tensor, mean: Tensor, network: Network, n
     axis = network.site(name).unit_axis
     shape = [1] * acts.ndim
     shape[axis] = len(mean)
-    product = gradient * (mean.reshape(shape) - acts)
+    product = gradient.float() * (mean.to(acts.device).reshape(shape) - acts.float())
     axes = [a for a in range(1, product.ndim) if a != axis]
     return (product.sum(axes) if axes else product).float().square().sum(0) / 2
 
@@ -79,7 +79,7 @@ def _site_means(network: Network, batches: list[Batch], sites: list[str]) -> dic
             if batch.mask is not None and rows.ndim == 3:
                 rows = rows[batch.mask]
             rows = rows.reshape(-1, rows.shape[-1]).float()
-            sums[name] = sums.get(name, torch.zeros(rows.shape[1])) + rows.sum(0)
+            sums[name] = sums.get(name, torch.zeros(rows.shape[1])) + rows.sum(0).cpu()
             count[name] = count.get(name, 0) + len(rows)
     return {name: value / count[name] for name, value in sums.items()}
 
@@ -113,8 +113,8 @@ def ablate_each(network: Network, batches: list[Batch], addresses: list[Address]
             edit = Ablate(address.site, [address.unit], to=to, reference=means.get(address.site), seed=seed)
             row.append(change(network, original, network.run(batch, edits=[edit]).logits, batch))
         rows.append(row)
-    amount = np.stack([torch.cat([c.amount for c in row]).double().numpy() for row in rows])
-    flipped = np.stack([torch.cat([c.flipped for c in row]).double().numpy() for row in rows])
+    amount = np.stack([torch.cat([c.amount for c in row]).double().cpu().numpy() for row in rows])
+    flipped = np.stack([torch.cat([c.flipped for c in row]).double().cpu().numpy() for row in rows])
     return Effects(tuple(addresses), amount, flipped)
 
 

@@ -131,14 +131,27 @@ def contribution_means(
     network: Network, block: int, acts: Float[Tensor, "channel y x"], pixels: Bool[Tensor, "rows columns"]
 ) -> Float[np.ndarray, " channel"]:
     """Mean of each channel's contribution to the edge logit over the given ``pixels``."""
-    side, fuse, up = _readout(network, block)
-    probe = torch.zeros(1, 1, *acts.shape[-2:], dtype=acts.dtype, device=acts.device, requires_grad=True)
-    weights = pixels.to(acts.dtype) / pixels.sum()
+    weights = (pixels.to(acts.dtype) / pixels.sum())[None]
+    transposed = up_transpose(network, block, weights, (acts.shape[-2], acts.shape[-1]))
+    return (readout_weights(network, block) * (acts.double() * transposed.double()).sum((1, 2))).cpu().numpy()
+
+
+def readout_weights(network: Network, block: int) -> Float[Tensor, " channel"]:
+    """The weight of each read-out channel of a block on the fused edge logit: side weight times fusion weight."""
+    side, fuse, _ = _readout(network, block)
+    return side.weight[0, :, 0, 0].detach().double() * float(fuse.weight[0, block - 1, 0, 0].detach())
+
+
+def up_transpose(
+    network: Network, block: int, weights: Float[Tensor, "mask rows columns"], size: tuple[int, int]
+) -> Float[Tensor, "mask y x"]:
+    """The transpose of a block's up-sampling: <up(z), weights> = <z, up_transpose(weights)> for z of ``size``."""
+    up = _readout(network, block)[2]
+    small = torch.zeros(len(weights), 1, *size, dtype=weights.dtype, device=weights.device, requires_grad=True)
     with torch.enable_grad():
-        shown = (up(probe, (pixels.shape[0], pixels.shape[1]))[0, 0] * weights).sum()
-    (transposed,) = torch.autograd.grad(shown, probe)
-    reads = side.weight[0, :, 0, 0].detach().double() * float(fuse.weight[0, block - 1, 0, 0].detach())
-    return (reads * (acts.double() * transposed[0].double()).sum((1, 2))).cpu().numpy()
+        large = up(small, (weights.shape[-2], weights.shape[-1]))
+        (gradient,) = torch.autograd.grad((large[:, 0] * weights).sum(), small)
+    return gradient[:, 0]
 
 
 def _readout(network: Network, block: int) -> tuple[Any, Any, Any]:

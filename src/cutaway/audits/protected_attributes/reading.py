@@ -15,7 +15,7 @@ from torch import Tensor
 from cutaway.networks.edits import Edit, Replace
 from cutaway.networks.network import Batch, Network
 
-BATCH_TOKENS = 1024
+BATCH_TOKENS = 2048
 Progress = Callable[[int], None]  # told the number of prompts of each batch that is done
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from cutaway.audits.protected_attributes.reading import Prompts, Reading, added, read, tokenized
@@ -85,16 +86,19 @@ class Steerer:
         half: str,
         count: int,
         seed: int,
-        done: Callable[[], None] = lambda: None,
     ) -> Float[np.ndarray, "draw target"]:
-        """Mean effects of random directions of the same norm on the same cases, in the first metric."""
+        """Mean effects of random directions of the same norm on the same cases, in the first metric.
+
+        All draws run together, as one long list of prompts: small batches would waste most of the time.
+        """
         rows = cases_of(self.swap.sink, markers, OTHER[half])
         like = self.observed.shifts(markers, site, half).overall()
-        effects = []
-        for shift in random_shifts(self.observed.reading, self.observed.others(markers), site, like, count, seed):
-            effects.append(self._change(self.run(rows, site, shift, 1.0), rows, "log-odds").mean(0))
-            done()
-        return np.array(effects)
+        drawn = random_shifts(self.observed.reading, self.observed.others(markers), site, like, count, seed)
+        parts = [torch.cat([getattr(shift, part) for shift in drawn]) for part in ("marker", "after")]
+        shift = Shift(*(part.repeat_interleave(len(rows), 0) for part in parts))
+        repeated = rows * count
+        effects = self._change(self.run(repeated, site, shift, 1.0), repeated, "log-odds")
+        return effects.reshape(count, len(rows), -1).mean(1)
 
     def run(self, rows: Sequence[int], site: str, shift: Shift, amount: float) -> Float[np.ndarray, "case word"]:
         """Log-probabilities after the contrasting side of these cases with the shift added."""
