@@ -2,7 +2,7 @@
 
 Run by the interpreter of whatever tool is measured: ``python capture.py TOOL FOLDER BATCH LENGTH ROUNDS THREADS``.
 Prints one JSON object. Every tool runs the same weights on the same tokens and is compared with the bare forward pass
-of the module that it itself runs, in its own process. ``unchanged`` says whether the logits were those of the bare pass.
+of the module that it itself runs, in its own process. ``unchanged`` says whether logits were those of the bare pass.
 """
 
 import contextlib

@@ -9,6 +9,9 @@ from cutaway.networks.sites import Site
 
 #: Kinds of site whose units add up to the network without counting anything twice.
 COUNTED = ("conv", "mlp", "heads", "activation")
+COLUMNS = (
+    "units", "in all", "examined", "share examined", "observed", "causal", "mechanistic or more", "share unexplained",
+)  # fmt: skip
 
 
 def coverage_table(network: Network, results: Sequence[RuleResult]) -> Table:
@@ -22,7 +25,7 @@ def coverage_table(network: Network, results: Sequence[RuleResult]) -> Table:
             rows.append(_row(kind, sites, examined, verdicts))
     return Table(
         "Coverage so far",
-        ("units", "in all", "examined", "share examined", "observed", "causal", "mechanistic or more", "unexplained"),
+        COLUMNS,
         tuple(rows),
         "Examined: screened or measured by a rule. A verdict counts where a unit earned one by itself. Unexplained: no "
         "verdict at or above observed; that is nearly everything, and the number to watch.",
