@@ -44,7 +44,7 @@ class Plan:
         resid = named(network, "resid")
         mlp = named(network, "mlp")
         return cls(
-            encoding_templates=12 if all_of_it else 6,
+            encoding_templates=12 if all_of_it else 4,
             twin_templates=12 if all_of_it else 2,
             occupation_templates=min(12, profile.templates),
             decision_templates=8 if all_of_it else 2,
@@ -54,7 +54,7 @@ class Plan:
             steer_sites=tuple(dict.fromkeys(resid[round((len(resid) - 1) * share)] for share in (0.25, 0.4, 0.55))),
             nulls=profile.nulls,
             shuffles=max(LEAST_SHUFFLES, profile.permutations),
-            followed=max(2, profile.cards // 2),
+            followed=max(2, profile.cards // 3),
             cards=profile.cards,
             seed=seed,
         )
