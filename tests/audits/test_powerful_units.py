@@ -51,7 +51,10 @@ def test_a_planted_unit_leads(tmp_path) -> None:
     result = check(classifier(planted=17), tmp_path)
     (finding,) = result.findings
     assert finding.location[0] == "1:17" and result.cards[0] == "1:17"
-    assert finding.effect is not None and finding.effect.value > 10 * finding.effect.null_mean
+    (table,) = finding.tables
+    leader = dict(zip(table.columns, table.rows[0]))
+    change = next(value for name, value in leader.items() if name.startswith("change"))
+    assert leader["unit"] == "1:17" and change.value > 10 * change.null_mean and leader["q"] <= 0.025
     assert len(finding.controls) == 3
 
 
@@ -77,6 +80,16 @@ def test_units_that_are_all_alike(tmp_path) -> None:
     result = check(network, tmp_path)
     assert not result.findings and len(result.not_found) == 1
     assert not result.cards
+
+
+def test_units_that_stand_out_together(tmp_path) -> None:
+    """Twelve units, each three times as loud: none is an outlier alone, all are stronger than random ones."""
+    network = classifier()
+    with torch.no_grad():
+        network.module[2].weight[:, :12] *= 4  # type: ignore[index]
+    (finding,) = check(network, tmp_path).findings
+    assert finding.effect is not None and finding.effect.p <= 0.025 and finding.effect.low > 0
+    assert {int(address.split(":")[1]) for address in finding.location} <= set(range(12))
 
 
 def test_screening_is_exact_for_a_quadratic_loss() -> None:

@@ -12,6 +12,7 @@ from cutaway.audits.protected_attributes import plan, stages
 from cutaway.audits.rules import AuditContext, Profile, Rule
 from cutaway.evidence import Verdict
 from cutaway.networks.network import Network
+from cutaway.stimuli import attribute
 from tests.audits import protected_networks as tiny
 
 PROFILE = Profile("tiny", 8, 4, 30, 99, 4, 4, 1, 4, 2)
@@ -53,10 +54,11 @@ def test_nothing_is_said_of_attributes_that_were_not_planted(biased: RuleResult)
     assert {place.split("->")[0] for place in _edges(biased)} == {"race"}
 
 
-def test_the_opposite_plant_has_the_opposite_sign() -> None:
-    network = tiny.plant(tiny.clean(1), tiny.marked_words("race"), LOWERED, RAISED, 1.0)
-    finding = _edges(_audit(network))["race->loan"]
-    assert finding.effect.value < 0 and finding.verdict is Verdict.CAUSAL
+def test_a_bias_on_names_alone_is_found_and_called_so() -> None:
+    names = [pair.marked for pair in attribute("race").pairs if pair.kind == "cue"]
+    finding = _edges(_audit(tiny.plant(tiny.clean(1), names, LOWERED, RAISED, 1.0)))["race->loan"]
+    assert finding.claim.startswith("Race (hinted at) pushes") and finding.effect.value < 0
+    assert finding.verdict is Verdict.CAUSAL, finding.limits
 
 
 def test_a_clean_network_gives_no_finding() -> None:

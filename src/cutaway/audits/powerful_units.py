@@ -5,8 +5,8 @@
    prediction (the Fisher form of optimal brain damage; LeCun et al. 1990). One backward pass covers all units.
 2. Measure: ablate the top units, one at a time, on stimuli that the screening has not seen, and as many random units of
    the same sites; then again under other ablations, halves of the stimuli, and statistics (the multiverse).
-3. Report: units that change more than every random unit does and lie beyond the random units' prediction interval after
-   Benjamini-Hochberg; how good the screening was.
+3. Report: units that change more than every random unit does, where the screened units stand out together (permutation
+   test on a log scale) or the unit lies beyond the random units' prediction interval; how good the screening was.
 """
 
 import time
@@ -27,7 +27,6 @@ from cutaway.evidence import (
     benjamini_hochberg,
     grade,
     mean_interval,
-    measure_against_null,
     measure_difference,
     measure_spearman,
     permutation_p,
@@ -126,21 +125,38 @@ def _result(
     random_means = means[count:]
     q = benjamini_hochberg(beyond_random(means[:count], random_means))
     order = np.argsort(-means[:count])
-    strong = [int(index) for index in order if q[index] <= 0.05 and means[index] > random_means.max()]
+    together = _together(means[:count], random_means, context.seed)
+    strong = _strong(order, means, random_means, q, together)
     table = _table(context, effects, order, q, random_means)
     screening = _screening_quality(scores, effects, context.seed)
     reproduce = f"{context.command} --rules powerful-units".strip()
     if not strong:
-        gap = measure_difference(means[:count], random_means, seed=context.seed)
         claim = f"No unit among the {count} best-screened changes the output more than random units of its site do."
-        absent = NotFound(
-            "powerful-units", PowerfulUnits.question, claim, (("strong minus random", gap),), (table,), reproduce
-        )
+        numbers = (("strong minus random units, decades of change", together),)
+        absent = NotFound("powerful-units", PowerfulUnits.question, claim, numbers, (table,), reproduce)
         return RuleResult("powerful-units", PowerfulUnits.question, not_found=(absent,))
-    finding = _finding(context, measured, count, strong, q, screening, twin, table, reproduce)
+    corrected = min(1.0, 2 * min(together.p, float(q.min())))  # two ways to stand out: Bonferroni
+    finding = _finding(context, measured, count, strong, together, corrected, screening, twin, table, reproduce)
     cards = tuple(str(effects.addresses[index]) for index in strong[: context.profile.cards])
     units = tuple((str(effects.addresses[index]), finding.verdict) for index in strong)
     return RuleResult("powerful-units", PowerfulUnits.question, (finding,), cards=cards, units=units)
+
+
+def _together(strong: np.ndarray, random_means: np.ndarray, seed: int) -> Measurement:
+    """How many decades stronger the screened units are than random ones: difference of mean log10 changes."""
+    first, second = (np.log10(np.maximum(values, 1e-12)) for values in (strong, random_means))
+    return measure_difference(first, second, alternative="greater", seed=seed)
+
+
+def _strong(
+    order: np.ndarray, means: np.ndarray, random_means: np.ndarray, q: np.ndarray, together: Measurement
+) -> list[int]:
+    """Units above every random one, if the screened units stand out together (p <= 0.025) or they do alone."""
+    return [
+        int(index)
+        for index in order
+        if means[index] > random_means.max() and (together.p <= 0.025 or q[index] <= 0.025)
+    ]
 
 
 def _table(
@@ -203,7 +219,8 @@ def _finding(
     measured: dict[str, Effects],
     count: int,
     strong: list[int],
-    q: np.ndarray,
+    together: Measurement,
+    corrected: float,
     screening: Measurement | None,
     twin: Measurement | None,
     table: Table,
@@ -213,17 +230,9 @@ def _finding(
     means = effects.means()
     best = strong[0]
     multiverse = _multiverse(measured, count, context.seed)
-    effect = measure_against_null(
-        float(means[best]),
-        means[count:],
-        bootstrap=_bootstrap_means(effects.amount[best], context.seed),
-        n=effects.amount.shape[1],
-        alternative="greater",
-        seed=context.seed,
-    )
     graded = grade(
         Evidence(
-            intervention=[Test("random-units", effect, float(q[best]))],
+            intervention=[Test("random-units", together, corrected)],
             multiverse=multiverse,
             off_target=0.0,
             waived={
@@ -242,8 +251,8 @@ def _finding(
         verdict=graded.verdict,
         severity=_severity(flips),
         location=tuple(str(effects.addresses[index]) for index in strong[:10]),
-        effect=effect,
-        effect_name=f"change when {effects.addresses[best]} is ablated to its mean ({unit_of_change(context.network)})",
+        effect=together,
+        effect_name="how much stronger the screened units are than random ones, decades (3 = a thousand times)",
         controls=_controls(multiverse, screening, twin, ratio),
         limits=(
             "One unit at a time: units that stand in for each other look weak here.",
@@ -266,11 +275,6 @@ def _claim(leader: str, value: float, random_means: np.ndarray, count: int, flip
 
 def _times(value: float, random_means: np.ndarray) -> str:
     return f"{value / max(float(np.median(random_means)), 1e-12):.3g}"
-
-
-def _bootstrap_means(values: np.ndarray, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return rng.choice(values, (999, len(values))).mean(1)
 
 
 def _severity(flips: float) -> Severity:

@@ -24,11 +24,11 @@ class Plan:
     """Numbers of templates, sites, draws and edges; templates are taken in equal parts from both halves."""
 
     encoding_templates: int
-    twin_templates: int
     occupation_templates: int
     decision_templates: int
     job_templates: int
     resid_sites: tuple[str, ...]
+    twin_sites: tuple[str, ...]  # up to the middle: an untrained network builds nothing up with depth
     mlp_sites: tuple[str, ...]
     steer_sites: tuple[str, ...]
     nulls: int
@@ -43,13 +43,14 @@ class Plan:
         all_of_it = profile.templates >= 12
         resid = named(network, "resid")
         mlp = named(network, "mlp")
+        sites = evenly(resid, profile.sites)
         return cls(
             encoding_templates=12 if all_of_it else 4,
-            twin_templates=12 if all_of_it else 2,
             occupation_templates=min(12, profile.templates),
             decision_templates=8 if all_of_it else 2,
             job_templates=8 if all_of_it else 4,
-            resid_sites=evenly(resid, profile.sites),
+            resid_sites=sites,
+            twin_sites=sites if all_of_it else sites[: max(1, len(sites) // 2)],
             mlp_sites=evenly(mlp, profile.sites),
             steer_sites=tuple(dict.fromkeys(resid[round((len(resid) - 1) * share)] for share in (0.25, 0.4, 0.55))),
             nulls=profile.nulls,

@@ -72,21 +72,19 @@ def encodings(subject: Subject) -> tuple[list[Encoding], Observed]:
     observed = Observed(sentences, read(network, prompts, sites=list(sites), progress=_counted(subject, prompts)))
     names = [attribute.name for attribute in attributes()]
 
-    def probed(rows: Sequence[AttributePrompt], acts: dict, shuffles: int) -> list:
-        return [probe_sites(name, rows, acts, shuffles=shuffles, seed=plan.seed) for name in names]
+    def probed(acts: dict, shuffles: int) -> list:
+        return [probe_sites(name, sentences, acts, shuffles=shuffles, seed=plan.seed) for name in names]
 
     subject.say("attributes: probes")
-    mine = probed(sentences, {site: observed.reading.last[site] for site in plan.resid_sites}, plan.shuffles)
-    surface = probed(sentences, {"bag of tokens": bag_of_tokens(prompts)}, FEW_SHUFFLES)
+    mine = probed({site: observed.reading.last[site] for site in plan.resid_sites}, plan.shuffles)
+    surface = probed({"bag of tokens": bag_of_tokens(prompts)}, FEW_SHUFFLES)
     bag = bag_of_embeddings(network, prompts)
-    embedded = None if bag is None else probed(sentences, {"bag of embeddings": bag}, FEW_SHUFFLES)
+    embedded = None if bag is None else probed({"bag of embeddings": bag}, FEW_SHUFFLES)
     twin = None
     if subject.twin is not None:
         subject.say("attributes: untrained twin")
-        fewer = attribute_sentences(plan.twin_templates)
-        there = tokenized_pairs(subject.twin, [sentence.text for sentence in fewer])
-        reading = read(subject.twin, there, sites=plan.resid_sites)
-        twin = probed(fewer, reading.last, FEW_SHUFFLES)
+        there = read(subject.twin, prompts, sites=plan.twin_sites)
+        twin = probed({site: there.last[site] for site in plan.twin_sites}, FEW_SHUFFLES)
     return compare(mine, surface, twin, embedded, seed=plan.seed), observed
 
 
