@@ -14,7 +14,8 @@ Algorithm
    no null; it tells whether the blocks add anything to what each word says by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,6 +127,17 @@ def probe_sites(
         by_pair.append(_within(result.scores, labels, result.folds))
         random.append(_random_aurocs(mine, labels, result.folds, seed))
     return Probed(attribute, tuple(found), np.stack(nulls, 1), np.stack(by_pair), np.stack(random, 1))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs small linear algebra on one thread: on a busy machine two were 25 times slower, waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _within(

@@ -9,6 +9,7 @@ from cutaway.audits.protected_attributes.encoding import (
     bag_of_embeddings,
     bag_of_tokens,
     compare,
+    one_thread,
     probe_sites,
 )
 from cutaway.audits.protected_attributes.occupations import FLOOR, Gaps, definitional_gap, pronoun_gaps
@@ -73,7 +74,8 @@ def encodings(subject: Subject) -> tuple[list[Encoding], Observed]:
     names = [attribute.name for attribute in attributes()]
 
     def probed(acts: dict, shuffles: int) -> list:
-        return [probe_sites(name, sentences, acts, shuffles=shuffles, seed=plan.seed) for name in names]
+        with one_thread():
+            return [probe_sites(name, sentences, acts, shuffles=shuffles, seed=plan.seed) for name in names]
 
     subject.say("attributes: probes")
     mine = probed({site: observed.reading.last[site] for site in plan.resid_sites}, plan.shuffles)
