@@ -107,7 +107,7 @@ def audit(
     result = AuditResult(
         network=network.name,
         fingerprint=network.fingerprint,
-        description=". ".join([network.description.rstrip("."), *network.notes]),
+        description="; ".join([network.description.rstrip("."), *network.notes]),
         profile=profile,
         seed=seed,
         command=command,

@@ -39,7 +39,7 @@ from cutaway.registry import RULES
 
 ABLATIONS = ("mean", "zero", "resample")
 BATCH = 8
-WORDS = 24  # a text stimulus is cut to so many words: enough context, bounded cost
+WORDS = 16  # a text stimulus is cut to so many words: enough context, bounded cost
 
 
 class PowerfulUnits:

@@ -132,8 +132,7 @@ def _from_zoo(name: str, say: Callable[[str], None]) -> Network:
         from cutaway.networks._huggingface import from_folder
 
         network = from_folder(zoo.hf_folder(name, progress=say), name=name, source=name)
-        notes = (*network.notes, *(("weights dequantized from 4-bit Q4_1",) if name.startswith("smollm2") else ()))
-        return dataclasses.replace(network, description=entry.description, notes=notes)
+        return dataclasses.replace(network, description=entry.description)
     return wrap(
         zoo.build_vision(name, progress=say),
         name=name,
