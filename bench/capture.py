@@ -59,11 +59,11 @@ def transformer_lens_workloads(folder, tokens):
 
 def nnsight_workloads(folder, tokens):
     """nnsight: save the input of every ``down_proj`` in one trace."""
+    import nnsight
     import transformers
-    from nnsight import NNsight
 
     module = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    wrapped = NNsight(module)
+    wrapped = nnsight.NNsight(module)
 
     def bare():
         with torch.no_grad():
@@ -71,8 +71,8 @@ def nnsight_workloads(folder, tokens):
 
     def captured():
         with torch.no_grad(), wrapped.trace(tokens, use_cache=False):
-            saved = [layer.mlp.down_proj.input.save() for layer in wrapped.model.layers]
-            output = wrapped.output.save()
+            saved = nnsight.save([layer.mlp.down_proj.input for layer in wrapped.model.layers])
+            output = nnsight.save(wrapped.output)
         assert len(saved) == len(module.model.layers)
         return output.logits
 
