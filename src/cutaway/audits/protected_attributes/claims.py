@@ -222,12 +222,22 @@ def edge_claims(voice: Voice, edges: Sequence[Edge], table: Table) -> tuple[list
         not_found.append(
             NotFound(
                 voice.rule, "Which attributes push which decisions?",
-                f"{what}; {len(silent)} of {len(edges)} edges are within what random marker pairs would give.",
+                f"{what}; {len(silent)} of {len(edges)} edges are within what random marker pairs would give."
+                + "".join(_failed(edge) for edge in failed),
                 tuple((f"{e.markers} -> {e.sink}, nats", e.total) for e in [*failed, *_closest(silent)]),
                 () if findings else (table,), voice.reproduce,
             )
         )  # fmt: skip
     return findings, not_found
+
+
+def _failed(edge: Edge) -> str:
+    """An edge that swapped words show and a control explains away: named, so that nobody takes it for untested."""
+    reasons = edge.inside.grade.missing if edge.inside else ()
+    why = f" {reasons[0]}" if reasons else ""
+    return (
+        f" {str(edge.markers)[0].upper()}{str(edge.markers)[1:]} -> {edge.sink} moved more, but failed a control:{why}"
+    )
 
 
 def _closest(edges: Sequence[Edge]) -> list[Edge]:
