@@ -5,8 +5,8 @@
    prediction (the Fisher form of optimal brain damage; LeCun et al. 1990). One backward pass covers all units.
 2. Measure: ablate the top units, one at a time, on stimuli that the screening has not seen, and as many random units of
    the same sites; then again under other ablations, halves of the stimuli, and statistics (the multiverse).
-3. Report: units that change more than every random unit does, where the screened units stand out together (permutation
-   test on a log scale) or the unit lies beyond the random units' prediction interval; how good the screening was.
+3. Report: units stronger than nine in ten random ones, where the screened units stand out together (permutation test on
+   a log scale); else units beyond the random units' prediction interval; how good the screening was.
 """
 
 import time
@@ -38,6 +38,7 @@ from cutaway.networks.network import Batch, Network
 from cutaway.registry import RULES
 
 ABLATIONS = ("mean", "zero", "resample")
+SHARE_BEATEN = 0.9  # of the random units, for a unit to be listed
 BATCH = 8
 WORDS = 16  # a text stimulus is cut to so many words: enough context, bounded cost
 
@@ -151,12 +152,13 @@ def _together(strong: np.ndarray, random_means: np.ndarray, seed: int) -> Measur
 def _strong(
     order: np.ndarray, means: np.ndarray, random_means: np.ndarray, q: np.ndarray, together: Measurement
 ) -> list[int]:
-    """Units above every random one, if the screened units stand out together (p <= 0.025) or they do alone."""
-    return [
-        int(index)
-        for index in order
-        if means[index] > random_means.max() and (together.p <= 0.025 or q[index] <= 0.025)
-    ]
+    """Units stronger than nine in ten random ones where the screened units stand out together (p <= 0.025); else those
+    that stand out alone.
+    """
+    line = float(np.quantile(random_means, SHARE_BEATEN))
+    alone = (q <= 0.025) & (means[: len(q)] > random_means.max())
+    wanted = means[: len(q)] > line if together.p <= 0.025 else alone
+    return [int(index) for index in order if wanted[index]]
 
 
 def _table(
@@ -244,7 +246,7 @@ def _finding(
     )
     flips = float(effects.flipped[best].mean())
     ratio = _ratio(means[strong], means[count:])
-    claim = _claim(str(effects.addresses[best]), means[best], means[count:], len(strong), flips)
+    claim = _claim(str(effects.addresses[best]), means[best], means[strong[-1]], means[count:], len(strong), flips)
     return Finding(
         rule="powerful-units",
         claim=claim,
@@ -265,10 +267,12 @@ def _finding(
     )
 
 
-def _claim(leader: str, value: float, random_means: np.ndarray, count: int, flips: float) -> str:
+def _claim(leader: str, value: float, weakest: float, random_means: np.ndarray, count: int, flips: float) -> str:
+    beaten = "any" if weakest > random_means.max() else "nine in ten"
     share = "" if np.isnan(flips) else f" and changes {flips:.1%} of the decisions"
     return (
-        f"{count} single units change the output more than any of {len(random_means)} random units of the same sites; "
+        f"{count} single units change the output more than {beaten} of {len(random_means)} random units of the same "
+        "sites; "
         f"ablating {leader} alone moves it {_times(value, random_means)} times as far as the median random unit{share}."
     )
 
