@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from cutaway.observe.positions import unit_major
-from cutaway.observe.reducers.base import State
+from cutaway.observe.reducers.base import Accumulator, State
 from cutaway.registry import REDUCERS
 
 _PART = 1 << 14  # positions
@@ -40,59 +40,33 @@ class CoActivation:
         return torch.where(expected > 0, self.joint_firing / expected, 0.0)
 
 
+class _Sums(NamedTuple):
+    positions: int  # positions
+    sums: Tensor  # [2 unit unit2], float64: products, joint firing
+
+
 @REDUCERS.register("coactivation")
-class CoActivations:
+class CoActivations(Accumulator[_Sums]):
     """Sums of products and counts of joint firing; sums are float32 within a part of a batch, then float64."""
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._sums = torch.zeros(2, 0, 0, dtype=torch.float64)  # products, joint firing
-
-    def settings(self) -> dict[str, Any]:
-        """No settings."""
-        return {}
-
-    def fresh(self) -> "CoActivations":
-        """An empty reducer."""
-        return CoActivations()
-
-    def update(
-        self,
-        batch_ids: Sequence[str],
-        acts: Float[Tensor, "batch pos unit"],
-        valid: Bool[Tensor, "batch pos"] | None = None,
-        places: Int[Tensor, " pos"] | None = None,
-    ) -> None:
-        """Takes in a batch."""
+    def _summary(self, ids: Sequence[str], acts: Tensor, valid: Tensor | None, places: Tensor | None) -> _Sums:
         rows = unit_major(acts).flatten(1) if valid is None else acts[valid].T
-        if not rows.numel():
-            return
         sums = torch.zeros(2, len(rows), len(rows), dtype=torch.float64, device=rows.device)
         for part in rows.split(_PART, dim=1):
             firing = part.sign().clamp_(min=0)
             sums += torch.stack([part @ part.T, firing @ firing.T])
-        self._absorb(rows.shape[1], sums.cpu())
+        return _Sums(rows.shape[1], sums.cpu())
 
-    def merge(self, other: "CoActivations") -> None:
-        """Adds another's sums."""
-        self._absorb(other._count, other._sums)
-
-    def _absorb(self, count: int, sums: Tensor) -> None:
-        if count:
-            self._sums = self._sums + sums if self._count else sums
-            self._count += count
+    def _joined(self, one: _Sums, other: _Sums) -> _Sums:
+        return _Sums(one.positions + other.positions, one.sums + other.sums)
 
     def result(self) -> CoActivation:
         """The sums as means."""
-        return CoActivation(self._count, *(self._sums / max(self._count, 1)))
+        count, sums = self._content or _Sums(0, torch.zeros(2, 0, 0, dtype=torch.float64))
+        return CoActivation(count, *(sums / max(count, 1)))
 
-    def state(self) -> State:
-        """Count [1] and sums [2 unit unit]."""
-        return {"count": torch.tensor([self._count]), "sums": self._sums} if self._count else {}
+    def _packed(self, content: _Sums) -> State:
+        return {"count": torch.tensor([content.positions]), "sums": content.sums}
 
-    def restored(self, state: State) -> "CoActivations":
-        """A reducer with that state."""
-        new = CoActivations()
-        if state:
-            new._absorb(int(state["count"]), state["sums"])
-        return new
+    def _unpacked(self, state: State) -> _Sums:
+        return _Sums(int(state["count"]), state["sums"])

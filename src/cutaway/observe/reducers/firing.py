@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutaway.observe.positions import unit_blocks
-from cutaway.observe.reducers.base import State
+from cutaway.observe.reducers.base import Accumulator, State
 from cutaway.registry import REDUCERS
 
 
@@ -26,57 +26,44 @@ class FiringRates:
     stimulus: Float[Tensor, " unit"]
 
 
+class _Counts(NamedTuple):
+    seen: Tensor  # [2]: positions, stimuli
+    counts: Tensor  # [3 unit]: active, strong, stimulus
+
+
 @REDUCERS.register("firing")
-class Firing:
+class Firing(Accumulator[_Counts]):
     """Counts the positions and the stimuli at which each unit is active. All counts are exact."""
 
     def __init__(self, *, threshold: float = 1.0) -> None:
+        super().__init__()
         self._threshold = float(threshold)
-        self._seen = torch.zeros(2, dtype=torch.int64)  # positions, stimuli
-        self._counts = torch.zeros(3, 0, dtype=torch.int64)  # active, strong, stimulus
 
     def settings(self) -> dict[str, Any]:
         """The threshold of a strong activation."""
         return {"threshold": self._threshold}
 
-    def fresh(self) -> "Firing":
-        """An empty reducer with the same threshold."""
-        return Firing(threshold=self._threshold)
-
-    def update(
-        self,
-        batch_ids: Sequence[str],
-        acts: Float[Tensor, "batch pos unit"],
-        valid: Bool[Tensor, "batch pos"] | None = None,
-        places: Int[Tensor, " pos"] | None = None,
-    ) -> None:
-        """Takes in a batch."""
-        if not acts.numel():
-            return
+    def _summary(self, ids: Sequence[str], acts: Tensor, valid: Tensor | None, places: Tensor | None) -> _Counts:
         positions = acts.shape[0] * acts.shape[1] if valid is None else int(valid.sum())
         if valid is not None:
             # The lowest number is above no threshold.
             acts = acts.masked_fill(~valid[:, :, None], torch.finfo(acts.dtype).min)
         blocks = [self._count(block.unflatten(1, acts.shape[:2])) for _, block in unit_blocks(acts)]
-        self._absorb(torch.tensor([positions, len(acts)]), torch.cat(blocks, 1).cpu())
+        return _Counts(torch.tensor([positions, len(acts)]), torch.cat(blocks, 1).cpu())
 
     def _count(self, values: Float[Tensor, "unit batch pos"]) -> Int[Tensor, "3 unit"]:
         active, strong = _count_above(values, 0.0), _count_above(values, self._threshold)
         return torch.stack([active.sum(1), strong.sum(1), (active > 0).sum(1)]).long()
 
-    def merge(self, other: "Firing") -> None:
-        """Adds another's counts."""
-        self._absorb(other._seen, other._counts)
-
-    def _absorb(self, seen: Tensor, counts: Tensor) -> None:
-        if int(seen[1]):
-            self._counts = self._counts + counts if int(self._seen[1]) else counts
-            self._seen = self._seen + seen
+    def _joined(self, one: _Counts, other: _Counts) -> _Counts:
+        return _Counts(one.seen + other.seen, one.counts + other.counts)
 
     def result(self) -> FiringRates:
         """The counts as shares."""
-        positions, stimuli = self._seen.tolist()
-        active, strong, stimulus = self._counts.double()
+        none = torch.zeros(3, 0, dtype=torch.int64)
+        seen, counts = self._content or _Counts(torch.zeros(2, dtype=torch.int64), none)
+        positions, stimuli = seen.tolist()
+        active, strong, stimulus = counts.double()
         per_position, per_stimulus = max(positions, 1), max(stimuli, 1)
         return FiringRates(
             positions,
@@ -87,16 +74,11 @@ class Firing:
             stimulus / per_stimulus,
         )
 
-    def state(self) -> State:
-        """Seen [2] and counts [3 unit]."""
-        return {"seen": self._seen, "counts": self._counts} if int(self._seen[1]) else {}
+    def _packed(self, content: _Counts) -> State:
+        return content._asdict()
 
-    def restored(self, state: State) -> "Firing":
-        """A reducer with that state."""
-        new = self.fresh()
-        if state:
-            new._absorb(state["seen"], state["counts"])
-        return new
+    def _unpacked(self, state: State) -> _Counts:
+        return _Counts(state["seen"], state["counts"])
 
 
 def _count_above(values: Float[Tensor, "unit batch pos"], threshold: float) -> Float[Tensor, "unit batch"]:

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutaway.errors import BadInput
 from cutaway.observe import ids as id_tables
 from cutaway.observe.positions import unit_blocks
-from cutaway.observe.reducers.base import Example, State
+from cutaway.observe.reducers.base import Accumulator, Example, State
 from cutaway.registry import REDUCERS
 
 _MANTISSA, _BIAS = 23, 127
@@ -77,8 +77,13 @@ class IntervalExamples:
         return [Interval(low, high, tuple(merged[low, high])) for low, high in sorted(merged, reverse=True)]
 
 
+class _Sample(NamedTuple):
+    ids: tuple[str, ...]
+    rows: Rows
+
+
 @REDUCERS.register("intervals")
-class Intervals:
+class Intervals(Accumulator[_Sample]):
     """Keeps ``per_interval`` positions from each of ``octaves`` intervals of both signs, and from those near zero."""
 
     def __init__(self, *, per_interval: int = 4, octaves: int = 8, seed: int = 0) -> None:
@@ -87,36 +92,23 @@ class Intervals:
                 f"{per_interval} examples in each of {octaves} octaves were asked for; ask for at least one example "
                 "and 1 to 64 octaves."
             )
+        super().__init__()
         self._per_interval, self._octaves, self._seed = per_interval, octaves, seed
-        self._rows = _EMPTY
-        self._ids: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """The size of the sample and the seed of its keys."""
         return {"per_interval": self._per_interval, "octaves": self._octaves, "seed": self._seed}
 
-    def fresh(self) -> "Intervals":
-        """An empty reducer with the same settings."""
-        return Intervals(per_interval=self._per_interval, octaves=self._octaves, seed=self._seed)
-
-    def update(
-        self,
-        batch_ids: Sequence[str],
-        acts: Float[Tensor, "batch pos unit"],
-        valid: Bool[Tensor, "batch pos"] | None = None,
-        places: Int[Tensor, " pos"] | None = None,
-    ) -> None:
-        """Takes in a batch."""
-        if not acts.numel() or (valid is not None and not bool(valid.any())):
-            return
+    def _summary(self, ids: Sequence[str], acts: Tensor, valid: Tensor | None, places: Tensor | None) -> _Sample:
         codes = np.arange(acts.shape[1], dtype=np.int32) if places is None else places.cpu().numpy()
         real = np.ones(acts.shape[:2], bool) if valid is None else valid.cpu().numpy()
         stimulus, position = np.nonzero(real)
-        positions = _Positions(stimulus.astype(np.int32), codes[position], batch_ids, self._seed, acts.shape[2])
+        positions = _Positions(stimulus.astype(np.int32), codes[position], ids, self._seed, acts.shape[2])
         # Adding 0 turns -0 into 0, which has no sign.
         blocks = (self._candidates(first, rows + 0.0, positions) for first, rows in unit_blocks(acts, valid))
         rows = Rows(*(np.concatenate(columns) for columns in zip(*blocks)))
-        self._absorb(tuple(batch_ids), rows)
+        table, (mapping,) = id_tables.union(ids)
+        return self._sampled(table, rows._replace(stimulus=mapping[rows.stimulus]))
 
     def _candidates(self, first: int, values: Float[Tensor, "unit row"], positions: "_Positions") -> Rows:
         """A small superset of the rows that these units, beginning with the first, contribute."""
@@ -140,38 +132,32 @@ class Intervals:
         units = torch.arange(len(values), dtype=torch.int32, device=values.device)
         return cells.add_(units[:, None] * 2 * (self._octaves + 1))
 
-    def merge(self, other: "Intervals") -> None:
-        """Takes in another's sample."""
-        self._absorb(other._ids, other._rows)
+    def _joined(self, one: _Sample, other: _Sample) -> _Sample:
+        table, (own, theirs) = id_tables.union(one.ids, other.ids)
+        ours = one.rows._replace(stimulus=own[one.rows.stimulus])
+        rows = other.rows._replace(stimulus=theirs[other.rows.stimulus])
+        return self._sampled(table, Rows(*(np.concatenate(columns) for columns in zip(ours, rows))))
 
-    def _absorb(self, ids: tuple[str, ...], rows: Rows) -> None:
-        table, (own, theirs) = id_tables.union(self._ids, ids)
-        ours = self._rows._replace(stimulus=own[self._rows.stimulus])
-        rows = rows._replace(stimulus=theirs[rows.stimulus])
-        both = Rows(*(np.concatenate(columns) for columns in zip(ours, rows)))
-        kept = _sample(both, self._octaves, self._per_interval)
-        self._ids, stimulus = id_tables.prune(table, kept.stimulus)
-        self._rows = kept._replace(stimulus=stimulus)
+    def _sampled(self, ids: tuple[str, ...], rows: Rows) -> _Sample:
+        """The rows that stay, and the ids that they name."""
+        kept = _sample(rows, self._octaves, self._per_interval)
+        table, stimulus = id_tables.prune(ids, kept.stimulus)
+        return _Sample(table, kept._replace(stimulus=stimulus))
 
     def result(self) -> IntervalExamples:
         """The sample with its ids."""
-        return IntervalExamples(self._rows, self._ids, self._octaves)
+        ids, rows = self._content or _Sample((), _EMPTY)
+        return IntervalExamples(rows, ids, self._octaves)
 
-    def state(self) -> State:
+    def _packed(self, content: _Sample) -> State:
         """The five columns of the rows (keys as int64) and the table of ids."""
-        if not len(self._rows.unit):
-            return {}
-        columns = self._rows._replace(key=self._rows.key.view(np.int64))._asdict()
+        columns = content.rows._replace(key=content.rows.key.view(np.int64))._asdict()
         arrays = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
-        return arrays | id_tables.to_arrays(self._ids)
+        return arrays | id_tables.to_arrays(content.ids)
 
-    def restored(self, state: State) -> "Intervals":
-        """A reducer with that state."""
-        new = self.fresh()
-        if state:
-            rows = Rows(*(state[name].numpy() for name in Rows._fields))
-            new._rows, new._ids = rows._replace(key=rows.key.view(np.uint64)), id_tables.from_arrays(state)
-        return new
+    def _unpacked(self, state: State) -> _Sample:
+        rows = Rows(*(state[name].numpy() for name in Rows._fields))
+        return _Sample(id_tables.from_arrays(state), rows._replace(key=rows.key.view(np.uint64)))
 
 
 # -- intervals -----------------------------------------------------------------------------------------------

@@ -7,14 +7,14 @@ mean that was found first, in float32; all merging is in float64.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from cutaway.observe.positions import unit_blocks
-from cutaway.observe.reducers.base import State
+from cutaway.observe.reducers.base import Accumulator, State
 from cutaway.registry import REDUCERS
 
 #: Fourth powers beyond this overflow float32.
@@ -37,73 +37,44 @@ class MomentsResult:
     max: Float[Tensor, " unit"]
 
 
+class _Powers(NamedTuple):
+    positions: int  # positions
+    central: Tensor  # [4 unit]: mean, then sums of powers 2, 3, 4 of deviations
+    range: Tensor  # [2 unit]: min, max
+
+
 @REDUCERS.register("moments")
-class Moments:
+class Moments(Accumulator[_Powers]):
     """Central moments up to the fourth, and the extremes, of each unit over all positions."""
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._central = torch.zeros(4, 0, dtype=torch.float64)  # mean, then sums of powers 2, 3, 4 of deviations
-        self._range = torch.zeros(2, 0, dtype=torch.float64)  # min, max
-
-    def settings(self) -> dict[str, Any]:
-        """No settings."""
-        return {}
-
-    def fresh(self) -> "Moments":
-        """An empty reducer."""
-        return Moments()
-
-    def update(
-        self,
-        batch_ids: Sequence[str],
-        acts: Float[Tensor, "batch pos unit"],
-        valid: Bool[Tensor, "batch pos"] | None = None,
-        places: Int[Tensor, " pos"] | None = None,
-    ) -> None:
-        """Takes in a batch."""
+    def _summary(self, ids: Sequence[str], acts: Tensor, valid: Tensor | None, places: Tensor | None) -> _Powers:
         count = acts.shape[0] * acts.shape[1] if valid is None else int(valid.sum())
-        if count:
-            blocks = [_moments(block) for _, block in unit_blocks(acts, valid)]
-            both = torch.cat(blocks, 1).cpu()
-            self._absorb(count, both[:4], both[4:])
+        both = torch.cat([_moments(block) for _, block in unit_blocks(acts, valid)], 1).cpu()
+        return _Powers(count, both[:4], both[4:])
 
-    def merge(self, other: "Moments") -> None:
-        """Takes in another's moments."""
-        self._absorb(other._count, other._central, other._range)
-
-    def _absorb(self, count: int, central: Tensor, ends: Tensor) -> None:
-        if self._count and count:
-            self._central = _merged(self._count, self._central, count, central)
-            low, high = torch.minimum(self._range[0], ends[0]), torch.maximum(self._range[1], ends[1])
-            self._range = torch.stack([low, high])
-        elif count:
-            self._central, self._range = central, ends
-        self._count += count
+    def _joined(self, one: _Powers, other: _Powers) -> _Powers:
+        central = _merged(one.positions, one.central, other.positions, other.central)
+        low, high = torch.minimum(one.range[0], other.range[0]), torch.maximum(one.range[1], other.range[1])
+        return _Powers(one.positions + other.positions, central, torch.stack([low, high]))
 
     def result(self) -> MomentsResult:
         """The moments in the usual, normalised form."""
-        n = max(self._count, 1)
-        mean, second, third, fourth = self._central
+        empty = torch.zeros(4, 0, dtype=torch.float64)
+        count, central, ends = self._content or _Powers(0, empty, empty[:2])
+        n = max(count, 1)
+        mean, second, third, fourth = central
         variance = second / n
         varies = variance > 0
         nan = torch.full_like(variance, torch.nan)
         skewness = torch.where(varies, third / n / variance**1.5, nan)
         kurtosis = torch.where(varies, fourth / n / variance**2 - 3, nan)
-        return MomentsResult(self._count, mean, variance.sqrt(), skewness, kurtosis, *self._range)
+        return MomentsResult(count, mean, variance.sqrt(), skewness, kurtosis, *ends)
 
-    def state(self) -> State:
-        """Count [1], central [4 unit] and range [2 unit]."""
-        if not self._count:
-            return {}
-        return {"count": torch.tensor([self._count]), "central": self._central, "range": self._range}
+    def _packed(self, content: _Powers) -> State:
+        return {"count": torch.tensor([content.positions]), "central": content.central, "range": content.range}
 
-    def restored(self, state: State) -> "Moments":
-        """A reducer with that state."""
-        new = Moments()
-        if state:
-            new._absorb(int(state["count"]), state["central"], state["range"])
-        return new
+    def _unpacked(self, state: State) -> _Powers:
+        return _Powers(int(state["count"]), state["central"], state["range"])
 
 
 def _moments(rows: Float[Tensor, "unit row"]) -> Float[Tensor, "6 unit"]:

@@ -9,16 +9,16 @@ off by at most 1 / (2 b + 1) of itself: 1.5 % for b = 32. Values nearer to zero 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from cutaway.errors import BadInput
 from cutaway.observe.positions import unit_blocks
-from cutaway.observe.reducers.base import State
+from cutaway.observe.reducers.base import Accumulator, State
 from cutaway.registry import REDUCERS
 
 _MANTISSA, _BIAS = 23, 127
@@ -67,42 +67,33 @@ class QuantileSketch:
         return self.edges[used], self.counts[unit][used]
 
 
+class _Counts(NamedTuple):
+    bins: Tensor  # [bin] int64, signed, sorted: 0 is zero, 1 is [2^-20, ...)
+    counts: Tensor  # [unit bin] int64
+
+
 @REDUCERS.register("quantiles")
-class Quantiles:
+class Quantiles(Accumulator[_Counts]):
     """A mergeable quantile sketch of each unit over all positions."""
 
     def __init__(self, *, bins_per_octave: int = 32) -> None:
         if bins_per_octave not in (8, 16, 32, 64, 128):
             raise BadInput(f"{bins_per_octave} bins to the octave were asked for; choose 8, 16, 32, 64 or 128.")
+        super().__init__()
         self._per_octave = bins_per_octave
-        self._bins = torch.zeros(0, dtype=torch.int64)  # signed, sorted: 0 is zero, 1 is [2^-20, ...)
-        self._counts = torch.zeros(0, 0, dtype=torch.int64)
 
     def settings(self) -> dict[str, Any]:
         """The resolution."""
         return {"bins_per_octave": self._per_octave}
 
-    def fresh(self) -> "Quantiles":
-        """An empty reducer of the same resolution."""
-        return Quantiles(bins_per_octave=self._per_octave)
-
-    def update(
-        self,
-        batch_ids: Sequence[str],
-        acts: Float[Tensor, "batch pos unit"],
-        valid: Bool[Tensor, "batch pos"] | None = None,
-        places: Int[Tensor, " pos"] | None = None,
-    ) -> None:
-        """Takes in a batch."""
-        blocks = [block for _, block in unit_blocks(acts, valid) if block.numel()]
-        if not blocks:
-            return
+    def _summary(self, ids: Sequence[str], acts: Tensor, valid: Tensor | None, places: Tensor | None) -> _Counts:
+        blocks = [block for _, block in unit_blocks(acts, valid)]
         # Bins rise with values, so the extremes say which range of bins is needed.
         ends = torch.stack([torch.stack(torch.aminmax(block)) for block in blocks])
         low, high = self._bin(torch.stack([ends[:, 0].min(), ends[:, 1].max()])).tolist()
         counts = [self._count(block, low, high) for block in blocks]
         used = torch.stack([part.any(0) for part in counts]).any(0).nonzero()[:, 0]
-        self._absorb((used + low).cpu(), torch.cat([part.index_select(1, used) for part in counts]).cpu())
+        return _Counts((used + low).cpu(), torch.cat([part.index_select(1, used) for part in counts]).cpu().long())
 
     def _count(self, rows: Float[Tensor, "unit row"], low: int, high: int) -> Int[Tensor, "unit bin"]:
         units, width = len(rows), high - low + 1
@@ -121,47 +112,36 @@ class Quantiles:
         sign = bits >> 31  # 0 or -1
         return bins.bitwise_xor_(sign).sub_(sign)
 
-    def merge(self, other: "Quantiles") -> None:
-        """Adds another's counts."""
-        self._absorb(other._bins, other._counts)
-
-    def _absorb(self, bins: Tensor, counts: Tensor) -> None:
-        if not len(self._bins):
-            self._bins, self._counts = bins, counts.long()
-        elif len(bins):
-            both = torch.unique(torch.cat([self._bins, bins]))
-            total = torch.zeros(len(counts), len(both), dtype=torch.int64)
-            total[:, torch.searchsorted(both, self._bins)] = self._counts
-            total[:, torch.searchsorted(both, bins)] += counts
-            self._bins, self._counts = both, total
+    def _joined(self, one: _Counts, other: _Counts) -> _Counts:
+        both = torch.unique(torch.cat([one.bins, other.bins]))
+        total = torch.zeros(len(one.counts), len(both), dtype=torch.int64)
+        total[:, torch.searchsorted(both, one.bins)] = one.counts
+        total[:, torch.searchsorted(both, other.bins)] += other.counts
+        return _Counts(both, total)
 
     def result(self) -> QuantileSketch:
         """The sketch, ready to be asked."""
+        none = torch.zeros(0, dtype=torch.int64)
+        bins, counts = self._content or _Counts(none, none.reshape(0, 0))
         floor = 2.0**_LOWEST
-        magnitude = self._bins.abs()
+        magnitude = bins.abs()
         edges = torch.stack([self._edge(magnitude - 1), self._edge(magnitude)], 1)
         zero = torch.tensor([-floor, floor], dtype=torch.float64)
-        edges = torch.where((self._bins < 0)[:, None], -edges.flip(1), edges)
-        edges = torch.where((self._bins == 0)[:, None], zero, edges)
-        return QuantileSketch(self._counts, edges, 1 / (2 * self._per_octave + 1))
+        edges = torch.where((bins < 0)[:, None], -edges.flip(1), edges)
+        edges = torch.where((bins == 0)[:, None], zero, edges)
+        return QuantileSketch(counts, edges, 1 / (2 * self._per_octave + 1))
 
     def _edge(self, index: Tensor) -> Float[Tensor, " bin"]:
         octave = index.div(self._per_octave, rounding_mode="floor")
         step = (index - octave * self._per_octave) / self._per_octave
         return torch.exp2((octave + _LOWEST).double()) * (1 + step.double())
 
-    def state(self) -> State:
-        """Bins [bin] that any unit uses and counts [unit bin], in the smallest integers that hold them."""
-        if not len(self._bins):
-            return {}
-        return {"bins": self._bins.to(torch.int16), "counts": _smallest(self._counts)}
+    def _packed(self, content: _Counts) -> State:
+        """Bins that any unit uses and counts, in the smallest integers that hold them."""
+        return {"bins": content.bins.to(torch.int16), "counts": _smallest(content.counts)}
 
-    def restored(self, state: State) -> "Quantiles":
-        """A reducer with that state."""
-        new = self.fresh()
-        if state:
-            new._absorb(state["bins"].long(), state["counts"])
-        return new
+    def _unpacked(self, state: State) -> _Counts:
+        return _Counts(state["bins"].long(), state["counts"].long())
 
 
 def _smallest(counts: Int[Tensor, "unit bin"]) -> Integer[Tensor, "unit bin"]:

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cutaway.errors import BadInput
 from cutaway.observe import ids as id_tables
 from cutaway.observe.positions import unit_major
-from cutaway.observe.reducers.base import Example, State
+from cutaway.observe.reducers.base import Accumulator, Example, State
 from cutaway.registry import REDUCERS
 
 
@@ -34,68 +34,51 @@ class TopExamples:
         return [Example(self.ids[stim], int(place), float(value)) for stim, place, value in rows if stim >= 0]
 
 
+class _Table(NamedTuple):
+    ids: tuple[str, ...]
+    values: np.ndarray  # [unit k] float32
+    stimuli: np.ndarray  # [unit k] int32, indices into ids
+    places: np.ndarray  # [unit k] int32
+
+
 @REDUCERS.register("top")
-class Top:
+class Top(Accumulator[_Table]):
     """Keeps the k strongest stimuli of each unit, each with its strongest position. Equals go by id."""
 
     def __init__(self, *, k: int = 16) -> None:
         if k < 1:
             raise BadInput(f"The top {k} examples were asked for; ask for at least one.")
+        super().__init__()
         self._k = k
-        self._ids: tuple[str, ...] = ()
-        self._values = np.zeros((0, k), np.float32)
-        self._stimuli = np.zeros((0, k), np.int32)
-        self._places = np.zeros((0, k), np.int32)
 
     def settings(self) -> dict[str, Any]:
         """How many examples each unit keeps."""
         return {"k": self._k}
 
-    def fresh(self) -> "Top":
-        """An empty reducer of the same size."""
-        return Top(k=self._k)
-
-    def update(
-        self,
-        batch_ids: Sequence[str],
-        acts: Float[Tensor, "batch pos unit"],
-        valid: Bool[Tensor, "batch pos"] | None = None,
-        places: Int[Tensor, " pos"] | None = None,
-    ) -> None:
-        """Takes in a batch."""
-        if not acts.numel():
-            return
+    def _summary(self, ids: Sequence[str], acts: Tensor, valid: Tensor | None, places: Tensor | None) -> _Table:
         if valid is not None:
             acts = acts.masked_fill(~valid[:, :, None], -torch.inf)
         strongest, index = unit_major(acts).max(2)  # the first of equals
         where = index.int() if places is None else places.to(index.device)[index].int()
-        stimuli = np.arange(len(acts), dtype=np.int32)[None].repeat(acts.shape[2], 0)
+        table, (mapping,) = id_tables.union(ids)
         found = strongest.cpu().numpy()
-        self._absorb(tuple(batch_ids), found, np.where(found > -np.inf, stimuli, -1), where.cpu().numpy())
+        stimuli = np.where(found > -np.inf, mapping[None], np.int32(-1))
+        return self._strongest(table, found, stimuli, where.cpu().numpy())
 
-    def merge(self, other: "Top") -> None:
-        """Takes in another's examples."""
-        self._absorb(other._ids, other._values, other._stimuli, other._places)
+    def _joined(self, one: _Table, other: _Table) -> _Table:
+        table, (own, theirs) = id_tables.union(one.ids, other.ids)
+        stimuli = np.concatenate([_renamed(own, one.stimuli), _renamed(theirs, other.stimuli)], 1)
+        values, places = (np.concatenate(pair, 1) for pair in ((one.values, other.values), (one.places, other.places)))
+        return self._strongest(table, values, stimuli, places)
 
-    def _absorb(self, ids: tuple[str, ...], values: np.ndarray, stimuli: np.ndarray, places: np.ndarray) -> None:
-        if not len(values):
-            return
-        table, (own, theirs) = id_tables.union(self._ids, ids)
-        if not len(self._values):
-            empty = (len(values), 0)
-            self._values, self._stimuli, self._places = values[:, :0], stimuli[:, :0], places[:, :0]
-            own_stimuli = np.zeros(empty, np.int32)
-        else:
-            own_stimuli = _renamed(own, self._stimuli)
-        all_values = np.concatenate([self._values, values], 1)
-        all_stimuli = np.concatenate([own_stimuli, _renamed(theirs, stimuli)], 1)
-        all_places = np.concatenate([self._places, places], 1)
-        order = np.lexsort((all_places, all_stimuli, -all_values), axis=1)[:, : self._k]
-        self._values = self._filled(np.take_along_axis(all_values, order, 1), -np.inf)
-        self._places = self._filled(np.take_along_axis(all_places, order, 1), -1)
-        kept = self._filled(np.take_along_axis(all_stimuli, order, 1), -1)
-        self._places[kept < 0] = -1
-        self._ids, self._stimuli = id_tables.prune(table, kept)
+    def _strongest(self, ids: tuple[str, ...], values: np.ndarray, stimuli: np.ndarray, places: np.ndarray) -> _Table:
+        """The k strongest of each row, without ids that nothing names any more."""
+        order = np.lexsort((places, stimuli, -values), axis=1)[:, : self._k]
+        kept = self._filled(np.take_along_axis(stimuli, order, 1), -1)
+        best = self._filled(np.take_along_axis(values, order, 1), -np.inf)
+        where = np.where(kept < 0, np.int32(-1), self._filled(np.take_along_axis(places, order, 1), -1))
+        table, kept = id_tables.prune(ids, kept)
+        return _Table(table, best, kept, where)
 
     def _filled(self, array: np.ndarray, filler: float | int) -> np.ndarray:
         missing = self._k - array.shape[1]
@@ -103,23 +86,17 @@ class Top:
 
     def result(self) -> TopExamples:
         """The examples with their ids."""
-        return TopExamples(self._values, self._stimuli, self._places, self._ids)
+        none = np.zeros((0, self._k), np.int32)
+        ids, values, stimuli, places = self._content or _Table((), none.astype(np.float32), none, none)
+        return TopExamples(values, stimuli, places, ids)
 
-    def state(self) -> State:
-        """Values, stimuli and places [unit k], and the table of ids."""
-        if not len(self._values):
-            return {}
-        arrays = {"values": self._values, "stimuli": self._stimuli, "places": self._places}
-        return {name: torch.from_numpy(array) for name, array in arrays.items()} | id_tables.to_arrays(self._ids)
+    def _packed(self, content: _Table) -> State:
+        arrays = {"values": content.values, "stimuli": content.stimuli, "places": content.places}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()} | id_tables.to_arrays(content.ids)
 
-    def restored(self, state: State) -> "Top":
-        """A reducer with that state."""
-        new = self.fresh()
-        if state:
-            new._ids = id_tables.from_arrays(state)
-            new._values, new._stimuli = state["values"].numpy(), state["stimuli"].numpy()
-            new._places = state["places"].numpy()
-        return new
+    def _unpacked(self, state: State) -> _Table:
+        columns = (state[name].numpy() for name in ("values", "stimuli", "places"))
+        return _Table(id_tables.from_arrays(state), *columns)
 
 
 def _renamed(mapping: np.ndarray, stimuli: np.ndarray) -> np.ndarray:
