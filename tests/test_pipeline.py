@@ -27,7 +27,8 @@ def test_an_audit_answers_every_question(audited: cutaway.audits.AuditResult) ->
     assert set(outcomes) == {"edge-decision", "powerful-units", "protected-attributes"}
     assert outcomes["edge-decision"].not_testable and outcomes["protected-attributes"].not_testable
     (finding,) = outcomes["powerful-units"].findings
-    assert finding.location[0] == "1:17" and finding.verdict.at_least(Verdict.CAUSAL)
+    assert finding.location[0] == "1:17" and finding.verdict is Verdict.OBSERVED
+    assert any("Specificity was not measured" in limit for limit in finding.limits)
     assert [card.address for card in audited.cards][:1] == ["1:17"]
 
 
@@ -37,7 +38,7 @@ def test_coverage_counts_what_was_examined(audited: cutaway.audits.AuditResult) 
     found = dict(zip(audited.coverage.columns, row))
     assert (found["units"], found["in all"], found["examined"]) == ("activation", 64, 64)
     listed = len(audited.findings[0].location)
-    assert found["causal"] == listed >= 1 and found["share unexplained"] == pytest.approx(1 - listed / 64)
+    assert found["observed"] == listed >= 1 and found["share unexplained"] == pytest.approx(1 - listed / 64)
 
 
 def test_findings_and_cards_are_kept_in_the_atlas(tmp_path: Path, audited: cutaway.audits.AuditResult) -> None:

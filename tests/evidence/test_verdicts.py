@@ -126,6 +126,8 @@ def test_everything_tested_is_verified(multiverse):
         ({"multiverse": None}, Verdict.OBSERVED, "under one specification; 24 are needed"),
         ({"off_target": 0.02}, Verdict.OBSERVED, "loses 2.0% of unrelated behaviour; 2% is the limit"),
         ({"off_target": math.nan}, Verdict.OBSERVED, "Specificity was not measured"),
+        ({"association": (), "off_target": math.nan}, Verdict.OBSERVED, "Specificity was not measured"),
+        ({"association": (), "multiverse": None, "off_target": math.nan}, Verdict.ASSERTED, "Specificity"),
         ({"circuit": None}, Verdict.CAUSAL, "No circuit"),
         ({"replayed": None}, Verdict.MECHANISTIC, "replay"),
         ({"prediction_held": None}, Verdict.MECHANISTIC, "in advance"),

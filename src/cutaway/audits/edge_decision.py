@@ -232,13 +232,13 @@ def _finding(
         float(mine.mean()), others.mean(1), n=len(mine), alternative="greater", seed=context.seed
     )
     multiverse = _multiverse(tests, context.seed)
+    # Specificity stays unmeasured, and the verdict below causal: an edge detector does nothing but detect edges.
     graded = grade(
         Evidence(
             sign=0,
             association=[Test("other-images-masks", effect, effect.p)],
             intervention=[Test("random-sets", ablation, ablation.p)],
             multiverse=multiverse,
-            off_target=0.0,
             waived={
                 "shuffled-labels": "the masks of other images are the labels of this question",
                 "random-directions": "random sets of channels of the same sites are the null",

@@ -232,15 +232,15 @@ def _finding(
     means = effects.means()
     best = strong[0]
     multiverse = _multiverse(measured, count, context.seed)
+    # Specificity stays unmeasured, and the verdict below causal: the claim is about all of the output, which leaves no
+    # unrelated behaviour to compare with.
     graded = grade(
         Evidence(
             intervention=[Test("random-units", together, corrected)],
             multiverse=multiverse,
-            off_target=0.0,
             waived={
                 "random-directions": "a unit is its own direction; random units of its site are the null",
                 "optimised-elsewhere": "the claim compares units with each other, not a unit with an optimised edit",
-                "off-target": "the claim is about all of the output, so nothing is off target",
             },
         )
     )

@@ -1,7 +1,7 @@
 """From what was tested to the verdict it earned, with the reasons why not a higher one.
 
     observed     a held-out association beats every null of ASSOCIATION_NULLS after correction for multiple
-                 tests
+                 tests, or an intervention has all that causal asks for but its specificity
     causal       an intervention beats every null of INTERVENTION_NULLS, its sign holds in >= 80 % of >= 24
                  specifications, and less than 2 % of unrelated behaviour is lost
     mechanistic  causal, and a circuit keeps >= 90 % of the behaviour, is better than 99 % of random circuits
@@ -116,10 +116,10 @@ def _climb(evidence: Evidence, lines: Thresholds, observed: tuple[str, ...], not
     """Up the scale until a condition fails. An intervention needs no association before it, only none that
     failed.
     """
-    causal = tuple(_not_causal(evidence, lines))
-    if causal:
-        below = Verdict.ASSERTED if observed else Verdict.OBSERVED
-        return Grade(below, (observed if not evidence.intervention else ()) + causal, notes)
+    effect, specific = tuple(_no_effect(evidence, lines)), tuple(_unspecific(evidence, lines))
+    if effect or specific:
+        below = Verdict.ASSERTED if observed and effect else Verdict.OBSERVED
+        return Grade(below, (*(observed if not evidence.intervention else ()), *effect, *specific), notes)
     mechanistic = tuple(_not_mechanistic(evidence.circuit, lines))
     if mechanistic:
         return Grade(Verdict.CAUSAL, mechanistic, notes)
@@ -148,12 +148,17 @@ def _not_observed(evidence: Evidence, lines: Thresholds) -> Iterator[str]:
     yield from _unbeaten(evidence.association, ASSOCIATION_NULLS, "association", evidence, lines)
 
 
-def _not_causal(evidence: Evidence, lines: Thresholds) -> Iterator[str]:
+def _no_effect(evidence: Evidence, lines: Thresholds) -> Iterator[str]:
     if not evidence.intervention:
         yield "No intervention was made."
         return
     yield from _unbeaten(evidence.intervention, INTERVENTION_NULLS, "intervention", evidence, lines)
     yield from _unstable(evidence, lines)
+
+
+def _unspecific(evidence: Evidence, lines: Thresholds) -> Iterator[str]:
+    if not evidence.intervention:
+        return
     if math.isnan(evidence.off_target):
         yield "Specificity was not measured: what else does the intervention change?"
     elif evidence.off_target >= lines.off_target:
