@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.errors import BadInput
+from cutaway.errors import BadInput, NotTestable
 
 if TYPE_CHECKING:
     from cutaway.networks.network import Batch, Network
@@ -29,6 +29,23 @@ def prepare(network: Network, stimuli: Any, ids: Sequence[str] | None = None) ->
     if all(isinstance(item, str) for item in loaded):
         return _from_texts(network, loaded, names)
     return _from_tensor(network, torch.stack(_same_shape([_image(network, item) for item in loaded])), names)
+
+
+def prepare_rgb(network: Network, pixels: Tensor) -> Batch:
+    """Pictures as RGB tensors in 0..1; see :meth:`Network.prepare_rgb`."""
+    first = next((part for part in network.module.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None or network.modality == "text":
+        raise NotTestable(f"Pictures were to be shown to {network.name}, which has no convolution that takes them.")
+    encode = getattr(network.preprocess, "encode", None)
+    shown = encode(pixels) if encode is not None else pixels
+    if first.in_channels == 1:
+        shown = shown.mean(1, keepdim=True)
+    elif first.in_channels != shown.shape[1]:
+        raise NotTestable(
+            f"RGB pictures were to be shown to {network.name}, which takes {first.in_channels} channels; give it "
+            "tensors of its own with prepare()."
+        )
+    return _from_tensor(network, shown, None)
 
 
 def _batch(network: Network, inputs: Mapping[str, Tensor], ids: Sequence[str] | None, mask: Tensor | None) -> Batch:

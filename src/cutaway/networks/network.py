@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cutaway.errors import BadInput, UnknownName
@@ -153,6 +153,16 @@ class Network:
         from cutaway.networks._prepare import prepare
 
         return prepare(self, stimuli, ids)
+
+    def prepare_rgb(self, pixels: Float[Tensor, "batch 3 y x"]) -> Batch:
+        """Pictures given as RGB tensors in 0..1 as a :class:`Batch` that gradients pass through; nothing is resized.
+
+        A network without preprocessing gets the pixels as they are, or their mean over colours if it takes one
+        channel. Raises ``NotTestable`` for a network that takes no pictures.
+        """
+        from cutaway.networks._prepare import prepare_rgb
+
+        return prepare_rgb(self, pixels)
 
     def run(
         self,

@@ -60,6 +60,11 @@ class ImagePreprocess:
         tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         return (self._ordered(tensor) - _column(self.mean)) / _column(self.scale)
 
+    def encode(self, rgb: Float[Tensor, "batch 3 y x"]) -> Float[Tensor, "batch 3 y x"]:
+        """The network's input for pictures given as RGB in 0..1; differentiable, nothing is resized or clipped."""
+        mean, scale = (_column(values).to(rgb) for values in (self.mean, self.scale))
+        return ((rgb if self.channels == "RGB" else rgb.flip(-3)) * 255 - mean) / scale
+
     def inverse(self, tensor: Float[Tensor, "3 y x"]) -> Float[Tensor, "3 y x"]:
         """The picture that an input shows: RGB, 0..1, clipped; for display."""
         pixels = tensor.detach().float().cpu() * _column(self.scale) + _column(self.mean)
