@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cutaway import __version__
-from cutaway.cli import audit, feature, observe, show, zoo
+from cutaway.cli import audit, families, feature, observe, show, tune, zoo
 from cutaway.cli.common import command
 
 app = typer.Typer(
@@ -38,4 +38,6 @@ command(app, "zoo")(zoo.zoo)
 command(app, "show")(show.show)
 command(app, "observe")(observe.observe)
 command(app, "feature")(feature.feature)
+command(app, "tune")(tune.tune)
+command(app, "families")(families.families)
 command(app, "audit")(audit.audit)

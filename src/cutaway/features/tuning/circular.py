@@ -11,13 +11,13 @@ from jaxtyping import Float
 ECHO_HALF_WIDTH = 45.0  # degrees around the antipode
 
 
-def distance(a: Float[np.ndarray, "*shape"], b: Float[np.ndarray, "*shape"], period: float = 360.0) -> np.ndarray:
+def distance(a: np.ndarray | float, b: np.ndarray | float, period: float | int = 360) -> np.ndarray:
     """The smaller angle between two angles, in degrees, 0 to half the period."""
     gap = np.abs(np.asarray(a) - np.asarray(b)) % period
-    return np.minimum(gap, period - gap)
+    return np.asarray(np.minimum(gap, period - gap))
 
 
-def preferred(curves: Float[np.ndarray, "unit angle"], period: float = 360.0) -> Float[np.ndarray, " unit"]:
+def preferred(curves: Float[np.ndarray, "unit angle"], period: float | int = 360) -> Float[np.ndarray, " unit"]:
     """The angle of the peak in degrees, refined by a parabola through its neighbours; NaN for a silent unit."""
     excited = np.maximum(curves, 0)
     steps = excited.shape[1]
@@ -30,7 +30,7 @@ def preferred(curves: Float[np.ndarray, "unit angle"], period: float = 360.0) ->
     return np.where(at > 0, angle, np.nan)
 
 
-def fwhm(curves: Float[np.ndarray, "unit angle"], period: float = 360.0) -> Float[np.ndarray, " unit"]:
+def fwhm(curves: Float[np.ndarray, "unit angle"], period: float | int = 360) -> Float[np.ndarray, " unit"]:
     """Full width at half maximum in degrees around the peak, interpolated; the period if it never falls to half.
 
     NaN for a silent unit.
@@ -47,7 +47,7 @@ def fwhm(curves: Float[np.ndarray, "unit angle"], period: float = 360.0) -> Floa
     return widths
 
 
-def _crossing(curve: np.ndarray, half: float) -> float:
+def _crossing(curve: np.ndarray, half: np.floating) -> float:
     """Steps from the peak at index 0 to where the curve first falls to half; all steps if it never does."""
     below = np.flatnonzero(curve <= half)
     if not len(below):
@@ -91,7 +91,7 @@ def harmonic(curves: Float[np.ndarray, "... angle"], order: int = 1) -> np.ndarr
     return 2 / steps * (curves @ np.exp(1j * 2 * np.pi * order * np.arange(steps) / steps))
 
 
-def tiling_gap(angles: Sequence[float] | np.ndarray, period: float = 360.0) -> float:
+def tiling_gap(angles: Sequence[float | int] | np.ndarray, period: float | int = 360) -> float:
     """The widest gap in degrees that a family's preferred angles leave on the circle; the period for fewer than two."""
     known = np.sort(np.asarray(angles, dtype=float) % period)
     known = known[~np.isnan(known)]

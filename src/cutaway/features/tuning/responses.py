@@ -84,7 +84,7 @@ def _whole(network: Network, site: Site) -> View:
     return View(Canvas(size), middle, min(1, *middle) if min(middle) else 0, size)
 
 
-def _multiple(size: float) -> int:
+def _multiple(size: int) -> int:
     return int(-(-size // MULTIPLE) * MULTIPLE)
 
 

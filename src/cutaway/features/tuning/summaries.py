@@ -140,7 +140,7 @@ class Grid:
             kept.append((np.nan_to_num(gap, nan=period) <= STEADY_DEG * period / 360).all(0))
         return np.mean(kept, axis=0) if kept else np.full(len(held), np.nan)
 
-    def _near_best(self, name: str, level: float) -> Float[np.ndarray, "unit angle"]:
+    def _near_best(self, name: str, level: np.floating) -> Float[np.ndarray, "unit angle"]:
         """The tuning curve at the best scale among slices with this value of a parameter."""
         chosen = self.slices[name] == level
         if not self.scale:

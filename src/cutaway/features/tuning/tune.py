@@ -95,7 +95,7 @@ def tune(
     found = []
     for index, (name, number) in enumerate(worlds):
         progress(1 + index, 1 + len(worlds), f"the same to the {name}, seed {seed + number}")
-        null = _rows(_NULLS[name](network, seed=seed + number), site, view, chosen, stimuli, seed)
+        null = _rows(_NULLS[name](network, seed + number), site, view, chosen, stimuli, seed)
         found.append(
             NullTuning(name, seed + number, sum(bool(row.passes) for row in null), tuple(map(_statistic, null)))
         )
@@ -107,7 +107,10 @@ def tune(
     )  # fmt: skip
 
 
-_NULLS: dict[str, Callable[..., Network]] = {"untrained twin": untrained_twin, "shuffled weights": shuffled_weights}
+_NULLS: dict[str, Callable[[Network, int], Network]] = {
+    "untrained twin": lambda network, seed: untrained_twin(network, seed=seed),
+    "shuffled weights": lambda network, seed: shuffled_weights(network, seed=seed),
+}
 
 
 def _rows(

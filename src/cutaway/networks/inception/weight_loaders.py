@@ -18,7 +18,16 @@ from torch import Tensor
 
 from cutaway.errors import BadFile
 from cutaway.networks.files import read_tensors
-from cutaway.networks.inception.architecture import GRAPH, MIXED, STEM, TORCHVISION, InceptionV1, Plan, Widths
+from cutaway.networks.inception.architecture import (
+    GRAPH,
+    MIXED,
+    STEM,
+    TORCHVISION,
+    InceptionV1,
+    Plan,
+    ResponseNorm,
+    Widths,
+)
 from cutaway.networks.network import Network
 from cutaway.networks.preprocess import ImagePreprocess
 
@@ -122,25 +131,35 @@ def layout_of(names: Mapping[str, Any]) -> str | None:
     return next((layout.name for layout in LAYOUTS if layout.probe in names), None)
 
 
-def inception_v1(path: str | Path, *, preprocess: Callable[[Any], Tensor] | None = None) -> Network:
+def inception_v1(
+    path: str | Path,
+    *,
+    preprocess: Callable[[Any], Tensor] | None = None,
+    response_norm: ResponseNorm | None = None,
+) -> Network:
     """InceptionV1 with the weights of a file (safetensors, npz or a PyTorch state dict), ready to run.
 
     The site names are those of the Circuits thread. Pictures are prepared as the published weights expect unless
-    ``preprocess`` is given. Weights are read as data only. Raises :class:`BadFile` for a file that is damaged, or that
-    lacks, adds or misshapes a tensor.
+    ``preprocess`` is given; ``response_norm`` replaces the graph's, which is inferred (docs/inceptionv1.md), and is of
+    no use to a network without one. Weights are read as data only. Raises :class:`BadFile` for a file that is damaged,
+    or that lacks, adds or misshapes a tensor.
     """
     path = Path(path)
-    return from_tensors(read_tensors(path), path, preprocess=preprocess)
+    return from_tensors(read_tensors(path), path, preprocess=preprocess, response_norm=response_norm)
 
 
 def from_tensors(
-    tensors: Mapping[str, Tensor], path: Path, *, preprocess: Callable[[Any], Tensor] | None = None
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    *,
+    preprocess: Callable[[Any], Tensor] | None = None,
+    response_norm: ResponseNorm | None = None,
 ) -> Network:
     """:func:`inception_v1` for tensors that were read before; ``path`` names their file in messages."""
     from cutaway.networks.families import inception  # noqa: F401  (enters the family)
     from cutaway.networks.load import wrap
 
-    module, layout = module_from(tensors, path)
+    module, layout = module_from(tensors, path, response_norm)
     unusual = replace(module.plan, response_norm=layout.published.response_norm) != layout.published
     notes = (
         ("its widths are not those of the published weights, so their preprocessing may not fit",) if unusual else ()
@@ -156,7 +175,9 @@ def from_tensors(
     )
 
 
-def module_from(tensors: Mapping[str, Tensor], path: Path) -> tuple[InceptionV1, Layout]:
+def module_from(
+    tensors: Mapping[str, Tensor], path: Path, response_norm: ResponseNorm | None = None
+) -> tuple[InceptionV1, Layout]:
     """The module that these tensors fill, in evaluation mode, and their layout; raises :class:`BadFile`."""
     layout = next((layout for layout in LAYOUTS if layout.probe in tensors), None)
     if layout is None:
@@ -167,6 +188,8 @@ def module_from(tensors: Mapping[str, Tensor], path: Path) -> tuple[InceptionV1,
     sources = _sources(layout)
     _check_names(tensors, layout, sources, path)
     plan = _plan(tensors, layout, path)
+    if response_norm is not None and plan.response_norm is not None:
+        plan = replace(plan, response_norm=response_norm)
     with torch.device("meta"):
         module = InceptionV1(plan)
     state = _filled(module, tensors, sources, path)

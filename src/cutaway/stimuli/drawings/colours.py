@@ -1,10 +1,8 @@
 """Colour: uniform fields over hue and saturation, opponent pairs side by side, grey against coloured patterns."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from cutaway.stimuli.drawings.core import GREY, Canvas, Drawings, Rows, along, coverage, degrees, table
+from cutaway.stimuli.drawings.core import GREY, Canvas, Drawings, Numbers, Rows, along, coverage, degrees, table
 from cutaway.stimuli.drawings.waves import band_noise
 
 # Two directions of unit length at equal sum of channels; hue 0 points to red.
@@ -12,14 +10,14 @@ _HUE_AXES = np.array([[2, -1, -1], [0, np.sqrt(3), -np.sqrt(3)]], dtype=np.float
 WIDEST = 0.61  # saturation 1: the largest circle around grey that stays inside 0..1
 
 
-def hue_circle(hue_deg: np.ndarray, saturation: np.ndarray, lightness: float = GREY) -> np.ndarray:
+def hue_circle(hue_deg: np.ndarray, saturation: np.ndarray, lightness: float | int = GREY) -> np.ndarray:
     """RGB [..., 3] at equal sum of channels: hue 0 is red, 120 green, 240 blue; saturation 0 is grey."""
     angle = np.deg2rad(hue_deg)[..., None]
     plane = np.cos(angle) * _HUE_AXES[0] + np.sin(angle) * _HUE_AXES[1]
     return lightness + WIDEST * np.asarray(saturation)[..., None] * plane
 
 
-def colours(size: int, *, hues: int = 12, saturations: Sequence[float] = (0.33, 0.66, 1.0)) -> Drawings:
+def colours(size: int, *, hues: int = 12, saturations: Numbers = (0.33, 0.66, 1.0)) -> Drawings:
     """Uniform fields of every hue (0 to 360) and saturation, all with the same sum of channels."""
     columns = table(saturation=saturations, orientation_deg=degrees(hues))
     columns["hue_deg"] = columns.pop("orientation_deg")
@@ -32,7 +30,7 @@ def colour_contrast(size: int, *, hues: int = 6, orientations: int = 8) -> Drawi
     return Drawings("colour-contrast", Canvas(size), columns, _opponents, angle="orientation_deg")
 
 
-def bw_versus_colour(size: int, *, hues: int = 6, period_px: float = 0.0, draws: int = 3) -> Drawings:
+def bw_versus_colour(size: int, *, hues: int = 6, period_px: float | int = 0, draws: int = 3) -> Drawings:
     """The same blobs drawn in grey (``saturation`` 0) and in each hue against its opponent (``saturation`` 1)."""
     columns = table(
         saturation=(0, 1), draw=range(draws), period_px=(period_px or size / 4,), hue_deg=degrees(hues)

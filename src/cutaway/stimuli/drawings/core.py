@@ -18,6 +18,8 @@ SMALLEST, LARGEST = 8, 2048  # pixels
 
 #: Parameters of some rows, each of shape [row 1 1].
 Rows = Mapping[str, np.ndarray]
+#: Values of a parameter.
+Numbers = Sequence[float | int] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Drawings:
         return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
 
 
-def table(**values: Sequence[float] | np.ndarray | range) -> dict[str, Float[np.ndarray, " drawing"]]:
+def table(**values: Numbers) -> dict[str, Float[np.ndarray, " drawing"]]:
     """All combinations of the values, one column for each parameter; the last one varies fastest."""
     empty = [name for name, given in values.items() if not len(given)]
     if empty:
@@ -125,7 +127,7 @@ def stacked(*tables: Mapping[str, np.ndarray]) -> dict[str, Float[np.ndarray, " 
     return {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
 
 
-def degrees(steps: int, period: float = 360.0) -> Float[np.ndarray, " step"]:
+def degrees(steps: int, period: float | int = 360) -> Float[np.ndarray, " step"]:
     """Equally spaced angles from 0 up to the period."""
     if steps < 1:
         raise BadInput(f"{steps} angles were asked for; ask for at least one.")

@@ -1,10 +1,20 @@
 """Curves, lines, corners, circles, centre-surround: shapes given by their signed distance."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from cutaway.stimuli.drawings.core import GREY, Canvas, Drawings, Rows, along, coverage, degrees, inked, stacked, table
+from cutaway.stimuli.drawings.core import (
+    GREY,
+    Canvas,
+    Drawings,
+    Numbers,
+    Rows,
+    along,
+    coverage,
+    degrees,
+    inked,
+    stacked,
+    table,
+)
 
 BOTH = (1.0, -1.0)
 TURN = 90.0
@@ -14,11 +24,11 @@ def curves(
     size: int,
     *,
     orientations: int = 24,
-    radii_px: Sequence[float] = (),
-    widths_px: Sequence[float] = (),
-    polarities: Sequence[float] = BOTH,
+    radii_px: Numbers = (),
+    widths_px: Numbers = (),
+    polarities: Numbers = BOTH,
     filled: bool = True,
-    turns_deg: Sequence[float] = (TURN,),
+    turns_deg: Numbers = (TURN,),
 ) -> Drawings:
     """Rounded corners through the origin: an arc of ``turn`` degrees whose tangents go on to the border.
 
@@ -37,7 +47,9 @@ def curves(
     return Drawings("curves", Canvas(size), columns, _curve, angle="orientation_deg")
 
 
-def radial_curves(size: int, *, radius_px: float, width_px: float, polarity: float = 1.0, step_deg: float = 1.0):
+def radial_curves(
+    size: int, *, radius_px: float | int, width_px: float | int, polarity: float | int = 1, step_deg: float | int = 1
+) -> Drawings:
     """One curve in every direction, 1 degree apart unless told: for a fine tuning curve of chosen units."""
     return curves(
         size, orientations=round(360 / step_deg), radii_px=(radius_px,), widths_px=(width_px,), polarities=(polarity,),
@@ -45,7 +57,7 @@ def radial_curves(size: int, *, radius_px: float, width_px: float, polarity: flo
     )  # fmt: skip
 
 
-def corners(size: int, *, orientations: int = 24, turns_deg: Sequence[float] = (30, 60, 90, 120)) -> Drawings:
+def corners(size: int, *, orientations: int = 24, turns_deg: Numbers = (30, 60, 90, 120)) -> Drawings:
     """Sharp corners of several openings: curves of radius 0. A turn of 30 degrees is nearly a line."""
     made = curves(size, orientations=orientations, radii_px=(0,), turns_deg=turns_deg)
     return Drawings("corners", made.canvas, made.columns, made.painter, made.angle)
@@ -55,10 +67,10 @@ def lines(
     size: int,
     *,
     orientations: int = 24,
-    widths_px: Sequence[float] = (),
-    polarities: Sequence[float] = BOTH,
+    widths_px: Numbers = (),
+    polarities: Numbers = BOTH,
     edges: bool = True,
-    offsets_px: Sequence[float] = (0.0,),
+    offsets_px: Numbers = (0.0,),
 ) -> Drawings:
     """Straight lines and, with ``edges``, straight borders between light and dark, across the whole canvas.
 
@@ -73,7 +85,7 @@ def lines(
     return Drawings("lines", Canvas(size), columns, _line, angle="orientation_deg")
 
 
-def circles(size: int, *, radii_px: Sequence[float] = (), polarities: Sequence[float] = BOTH) -> Drawings:
+def circles(size: int, *, radii_px: Numbers = (), polarities: Numbers = BOTH) -> Drawings:
     """Rings and filled disks around the origin."""
     radii, widths = tuple(radii_px) or radii_for(size), widths_for(size)
     rings = table(fill=(0,), polarity=polarities, width_px=widths, radius_px=radii)
@@ -81,7 +93,7 @@ def circles(size: int, *, radii_px: Sequence[float] = (), polarities: Sequence[f
     return Drawings("circles", Canvas(size), stacked(rings, disks), _circle)
 
 
-def centre_surround(size: int, *, radii_px: Sequence[float] = (), polarities: Sequence[float] = BOTH) -> Drawings:
+def centre_surround(size: int, *, radii_px: Numbers = (), polarities: Numbers = BOTH) -> Drawings:
     """A disk and the whole remaining canvas of the opposite polarity."""
     columns = table(polarity=polarities, radius_px=tuple(radii_px) or radii_for(size))
     return Drawings("centre-surround", Canvas(size), columns, _centre_surround)

@@ -1,10 +1,8 @@
 """Gratings, high-low frequency pairs, textures, and boundaries between textures of equal luminance."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from cutaway.stimuli.drawings.core import GREY, Canvas, Drawings, Rows, along, coverage, degrees, table
+from cutaway.stimuli.drawings.core import GREY, Canvas, Drawings, Numbers, Rows, along, coverage, degrees, table
 
 CUES = ("frequency", "orientation", "colour", "luminance")
 CONTRAST = 0.9  # of the largest that fits
@@ -17,7 +15,7 @@ def periods_for(size: int) -> tuple[float, ...]:
 
 
 def gratings(
-    size: int, *, orientations: int = 12, periods_px: Sequence[float] = (), phases: int = 4, hues: bool = False
+    size: int, *, orientations: int = 12, periods_px: Numbers = (), phases: int = 4, hues: bool = False
 ) -> Drawings:
     """Cosine gratings of every orientation (0 to 180, of the stripes), period and phase; with ``hues``, red-green and
     blue-yellow ones beside the grey (column ``chroma``: 0 grey, 1 red-green, 2 blue-yellow).
@@ -33,8 +31,8 @@ def frequency_pairs(
     size: int,
     *,
     orientations: int = 12,
-    ratios: Sequence[float] = (1, 2, 4, 8),
-    high_px: Sequence[float] = (3, 4.5),
+    ratios: Numbers = (1, 2, 4, 8),
+    high_px: Numbers = (3, 4.5),
     phases: int = 2,
 ) -> Drawings:
     """A texture of high frequency beside one of low frequency, the border through the origin.
@@ -49,13 +47,13 @@ def frequency_pairs(
     return Drawings("frequency-pairs", Canvas(size), columns, _frequency_pair, angle="orientation_deg")
 
 
-def textures(size: int, *, periods_px: Sequence[float] = (), draws: int = 3) -> Drawings:
+def textures(size: int, *, periods_px: Numbers = (), draws: int = 3) -> Drawings:
     """Isotropic noise of one octave around each period, and checkerboards of that period (column ``regular``)."""
     columns = table(regular=(0, 1), draw=range(draws), period_px=tuple(periods_px) or periods_for(size))
     return Drawings("textures", Canvas(size), columns, _texture)
 
 
-def boundaries(size: int, *, orientations: int = 12, period_px: float = 5.0, phases: int = 2) -> Drawings:
+def boundaries(size: int, *, orientations: int = 12, period_px: float | int = 5.0, phases: int = 2) -> Drawings:
     """Borders through the origin between two areas that differ in one cue only (column ``cue``, see :data:`CUES`).
 
     0 frequency (periods p and 3 p), 1 orientation of a grating (along and across the border), 2 colour at equal sum
