@@ -1,15 +1,15 @@
 """The workflow: orbits of a site and of its null networks, then families; and what a network is with fewer weights."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cutaway.errors import BadInput, NotTestable
+from cutaway.circuits.edits import convolution_into, with_kernels
+from cutaway.errors import BadInput
 from cutaway.evidence import Measurement, shuffled_weights, untrained_twin
 from cutaway.features.tuning.responses import natural_pixels
 from cutaway.networks.network import Network
@@ -101,7 +101,7 @@ def compression(
     targets are tied one after the other, the best fitting first, while :func:`behaviour_loss` stays at most
     ``most_loss``; the factor is that of the last step that did. Behaviour is measured on natural pictures.
     """
-    name, weight = _convolution(network, targets.site)
+    weight = convolution_into(network, targets.site)[1].weight.detach()
     read = weight.shape[1]
     if sources is not None and network.site(sources.site).width != read:
         raise BadInput(f"{targets.site} reads {read} channels; families of another site, {sources.site}, were given.")
@@ -115,7 +115,9 @@ def compression(
     order = _by_fit(weight, of_targets, of_sources, targets.group)
     for count in range(1, len(order) + 1):
         made = symmetrised(weight, _only(of_targets, order[:count]), of_sources, targets.group)
-        loss, _ = behaviour_loss(network, before, _outputs(_with_weight(network, name, made.weight), shown))
+        loss, _ = behaviour_loss(
+            network, before, _outputs(with_kernels(network, targets.site, made.weight, "symmetrised"), shown)
+        )
         rows.append((count, made.compression, loss))
         if loss <= most_loss and made.compression > best.compression:
             best, best_loss = made, loss
@@ -128,31 +130,6 @@ def compression(
     return Compression(
         targets.site, source, best.compression, best.tied, best_loss, loss_name, r2, tuple(rows)
     )  # fmt: skip
-
-
-def _convolution(network: Network, site: str) -> tuple[str, Tensor]:
-    """The last convolution at or before a site in the order of the forward pass, and its weight."""
-    parts = dict(network.module.named_modules())
-    depth = network.site(site).depth
-    before = [s for s in network.sites() if s.depth <= depth and isinstance(parts.get(s.module), nn.Conv2d)]
-    if not before:
-        raise NotTestable(f"The weights into {site} were asked for; no convolution comes before it.")
-    module = parts[before[-1].module]
-    assert isinstance(module, nn.Conv2d)
-    if module.groups != 1 or module.out_channels != network.site(site).width:
-        raise NotTestable(
-            f"The weights into {site} were asked for; {before[-1].module} is not a full convolution of it."
-        )
-    return before[-1].module, module.weight.detach()
-
-
-def _with_weight(network: Network, name: str, weight: Tensor) -> Network:
-    module = copy.deepcopy(network.module)
-    part = dict(module.named_modules())[name]
-    assert isinstance(part, nn.Conv2d)
-    with torch.no_grad():
-        part.weight.copy_(weight)
-    return network.with_module(module, "symmetrised")
 
 
 def _by_fit(weight: Tensor, targets: Poses, sources: Poses, chosen: Group) -> list[int]:

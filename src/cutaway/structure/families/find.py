@@ -78,7 +78,7 @@ def null_level(orbits: Orbits, *, seed: int = 0, percentile: float = PERCENTILE)
 
 
 def pair_level(orbits: Orbits, percentile: float = PERCENTILE) -> float:
-    """The 99.9th percentile of s_ij over turned pairs: the level of a network without families; 0 without such pairs."""
+    """The 99.9th percentile of s_ij over turned pairs, 0 without any: the level of a network without families."""
     return _level(orbits, similarity(orbits), percentile, turned=True)
 
 
