@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cutaway import __version__
-from cutaway.cli import audit, families, feature, observe, show, tune, zoo
+from cutaway.cli import audit, families, feature, observe, show, tune, weights, zoo
 from cutaway.cli.common import command
 
 app = typer.Typer(
@@ -40,4 +40,5 @@ command(app, "observe")(observe.observe)
 command(app, "feature")(feature.feature)
 command(app, "tune")(tune.tune)
 command(app, "families")(families.families)
+command(app, "weights")(weights.weights)
 command(app, "audit")(audit.audit)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cutaway.evidence import untrained_twin
-from cutaway.features.tuning import Grid, View, circular_variance, natural_scale, respond, view_of
+from cutaway.features.tuning import Grid, View, circular_variance, natural_scale, respond, view_of, without_window
 from cutaway.networks.network import Network
 from cutaway.stimuli import StimulusSet
 from cutaway.stimuli.drawings import (
@@ -117,9 +117,12 @@ def observe_battery(
     """
     view = view or view_of(network, site)
     shown = battery_for(view.canvas.size)
-    sigma = natural_scale(network, site, stimuli, seed=seed).sigma(respond(network, site, list(shown.values()), view))
-    ends = np.cumsum([len(part) for part in shown.values()])[:-1]
-    return Battery(shown, dict(zip(shown, np.split(sigma, ends, axis=1))))
+    scale = natural_scale(network, site, stimuli, seed=seed)
+    # A window would make every unit blind to the phase of a grating.
+    views = {kind: without_window(view) if kind == "gratings" else view for kind in shown}
+    return Battery(
+        shown, {kind: scale.sigma(respond(network, site, drawn, views[kind])) for kind, drawn in shown.items()}
+    )
 
 
 @dataclass(frozen=True)

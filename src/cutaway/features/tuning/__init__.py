@@ -15,7 +15,7 @@ from cutaway.features.tuning.circular import (
     tiling_gap,
 )
 from cutaway.features.tuning.criteria import CurveCriterion, FamilyTiling, tiling
-from cutaway.features.tuning.responses import NaturalScale, View, natural_scale, respond, view_of
+from cutaway.features.tuning.responses import NaturalScale, View, natural_scale, respond, view_of, without_window
 from cutaway.features.tuning.summaries import Grid, UnitTuning, summarise
 from cutaway.features.tuning.tune import NullTuning, Tuning, tune
 
@@ -41,4 +41,5 @@ __all__ = [
     "tiling_gap",
     "tune",
     "view_of",
+    "without_window",
 ]
