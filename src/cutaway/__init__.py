@@ -30,7 +30,19 @@ _HOMES = {
     "write_report": "cutaway.report",
 }
 
-_ROOMS = ("networks", "stimuli", "evidence", "atlas", "observe", "features", "audits", "report", "pipeline")
+_ROOMS = (
+    "networks",
+    "stimuli",
+    "evidence",
+    "atlas",
+    "observe",
+    "features",
+    "circuits",
+    "structure",
+    "audits",
+    "report",
+    "pipeline",
+)
 
 __all__ = [
     "Ablate",

@@ -90,6 +90,14 @@ def test_polarity_mirrors_luminance_about_grey() -> None:
     assert np.allclose(light + dark, 1)
 
 
+def test_coloured_ink_keeps_the_sum_of_channels() -> None:
+    made = curves(32, orientations=1, radii_px=(8,), widths_px=(3,), chromas=(0, 1, 2))
+    coloured = made.paint(made.columns["chroma"] > 0)
+    assert np.allclose(coloured.sum(1), 1.5, atol=1e-5) and coloured.std() > 0.05
+    grey = made.paint(made.columns["chroma"] == 0)
+    assert np.array_equal(grey, curves(32, orientations=1, radii_px=(8,), widths_px=(3,)).paint())
+
+
 def test_drawings_are_anti_aliased() -> None:
     """A hundredth of a pixel more radius moves ink by about a hundredth of the circumference."""
     small, large = (circles(64, radii_px=(r,), polarities=(1,)).paint()[-1, 0].sum() for r in (12.0, 12.01))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cutaway import __version__
-from cutaway.cli import audit, families, feature, observe, show, tune, weights, zoo
+from cutaway.cli import audit, families, feature, observe, show, tune, visualize, weights, zoo
 from cutaway.cli.common import command
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ command(app, "zoo")(zoo.zoo)
 command(app, "show")(show.show)
 command(app, "observe")(observe.observe)
 command(app, "feature")(feature.feature)
+command(app, "visualize")(visualize.visualize)
 command(app, "tune")(tune.tune)
 command(app, "families")(families.families)
 command(app, "weights")(weights.weights)

@@ -31,6 +31,9 @@ Natural = Annotated[
         help="Natural pictures that set the scale of responses. [default: the embedded photographs]",
     ),
 ]  # fmt: skip
+Radial = Annotated[
+    bool, typer.Option("--radial", help="For one unit or those that pass: its preferred curve in steps of a degree.")
+]
 Every = Annotated[bool, typer.Option("--all", help="Every unit, also those that no null network falls short of.")]
 
 
@@ -41,6 +44,7 @@ def tune(
     kind: Kind = "curves",
     nulls: Nulls = 1,
     natural: Natural = None,
+    radial: Radial = False,
     every: Every = False,
 ) -> None:
     """What every unit of a feature map prefers among drawings whose properties are known.
@@ -59,7 +63,20 @@ def tune(
     result = tuned(
         network, site, kind, units=units, nulls=nulls, stimuli=shown, seed=out.shared.seed, progress=out.progress
     )
-    out.result(result.to_json(), lambda: view(result, every=every or units is not None), network=network)
+    fine = _fine(network, site, result, shown, out.shared.seed) if radial else ()
+    facts = {**result.to_json(), "radial": [one.to_json() for one in fine]}
+    out.result(facts, lambda: view(result, fine, every=every or units is not None), network=network)
+
+
+def _fine(network: Any, site: str, result: Any, shown: Any, seed: int) -> Any:
+    """The radial tuning of the units asked for, or of those that pass."""
+    from cutaway.errors import BadInput
+    from cutaway.features.tuning import radial_tuning
+
+    if result.kind != "curves":
+        raise BadInput(f"Radial tuning of {result.kind} was asked for; it turns a curve: leave --stimuli at curves.")
+    rows = [row for row in result.rows if row.passes or len(result.rows) == 1]
+    return radial_tuning(network, site, rows, stimuli=shown, seed=seed)
 
 
 def _place(network: Any, place: str) -> tuple[str, list[int] | None]:

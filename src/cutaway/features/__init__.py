@@ -23,6 +23,8 @@ from cutaway.features.direct import direct_effect, token_effects, write_vectors
 from cutaway.features.edges import EdgeDecision, decompose_edges
 from cutaway.features.examples import Counts
 from cutaway.features.explain import Effort, explain, explain_many
+from cutaway.features.joint_tuning import JointTuning, joint_tuning
+from cutaway.features.quilts import Quilt, expected_value_shares, exponential_tail, quilt
 from cutaway.features.receptive_field import Box, ReceptiveField, receptive_field
 
 __all__ = [
@@ -34,17 +36,23 @@ __all__ = [
     "Effort",
     "Example",
     "FeatureCard",
+    "JointTuning",
     "Outputs",
     "Polysemanticity",
+    "Quilt",
     "ReceptiveField",
     "WeightTable",
     "Weights",
     "collect",
     "decompose_edges",
     "direct_effect",
+    "expected_value_shares",
     "explain",
     "explain_many",
+    "exponential_tail",
+    "joint_tuning",
     "page_of",
+    "quilt",
     "receptive_field",
     "token_effects",
     "write_vectors",

@@ -49,7 +49,7 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class UnitTuning:
+class JointUnit:
     """One unit of the family: its averaged curve over offsets from the aligning unit's peak, and what it is worth."""
 
     unit: int
@@ -71,7 +71,7 @@ class JointTuning:
     places: tuple[Place, ...]
     curves: Float[np.ndarray, "example angle unit"]
     aligned_by: Float[np.ndarray, " example"]
-    units: tuple[UnitTuning, ...]
+    units: tuple[JointUnit, ...]
     seed: int
 
 
@@ -271,11 +271,11 @@ def _unit_tuning(
     angles: Float[np.ndarray, " angle"],
     shuffles: int,
     seed: int,
-) -> UnitTuning:
+) -> JointUnit:
     shifts = aligning.argmax(1)
     average = aligned(curves, shifts).mean(0)
     preferred = float((angles[average.argmax()] + 180) % 360 - 180)
     options: dict[str, Any] = {"shuffles": shuffles, "seed": seed}
-    return UnitTuning(
+    return JointUnit(
         unit, average, preferred, coherence(curves, shifts, **options), consistency(aligning, curves, **options)
     )

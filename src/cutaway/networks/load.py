@@ -146,7 +146,7 @@ def _from_zoo(name: str, say: Callable[[str], None]) -> Network:
 
 
 def _from_file(path: Path, source: str, say: Callable[[str], None]) -> Network:
-    from cutaway.networks import _single_files
+    from cutaway.networks import _single_files, inception
     from cutaway.networks._huggingface import from_folder, from_gguf
     from cutaway.networks.files import format_of, read_tensors
 
@@ -154,7 +154,10 @@ def _from_file(path: Path, source: str, say: Callable[[str], None]) -> Network:
         return from_gguf(path, source, say)
     if (path.parent / "config.json").is_file():
         return from_folder(path.parent, name=path.parent.resolve().name, source=source)
-    module, entry = _single_files.known_architecture(read_tensors(path), path)
+    tensors = read_tensors(path)
+    if inception.layout_of(tensors) is not None:
+        return inception.from_tensors(tensors, path)
+    module, entry = _single_files.known_architecture(tensors, path)
     return wrap(
         module,
         name=path.stem,

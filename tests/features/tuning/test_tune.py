@@ -16,6 +16,7 @@ from cutaway.features.tuning import (
     UnitTuning,
     distance,
     natural_scale,
+    radial_tuning,
     respond,
     summarise,
     tune,
@@ -101,7 +102,15 @@ def test_a_summary_by_hand() -> None:
     (row,) = summarise(drawn, responses, np.array([[1.0, 2.0]]))
     assert (row.peak_sigma, row.radius_px, row.line_ratio) == (4, 4, 0.5)
     assert row.orientation_deg == 90 and row.echo == pytest.approx(1 / 3)
-    assert row.best == {"turn_deg": 90, "fill": 0, "polarity": 1, "width_px": 2, "radius_px": 4, "orientation_deg": 90}
+    assert row.best == {
+        "chroma": 0,
+        "turn_deg": 90,
+        "fill": 0,
+        "polarity": 1,
+        "width_px": 2,
+        "radius_px": 4,
+        "orientation_deg": 90,
+    }
     # mean over the four slices [0.25, 1.75, 0, 0.5]: harmonic (2 / 4) |0.25 + 1.25 i|
     assert row.coherence == pytest.approx(0.5 * math.hypot(0.25, 1.25))
     assert row.steady == pytest.approx(1.0), "both polarities prefer 90 at radius 4, and so does radius 2"
@@ -111,6 +120,23 @@ def test_unsteady_in_one_parameter_by_hand() -> None:
     drawn = curves(16, orientations=4, radii_px=(2, 4), widths_px=(2,), polarities=(1, -1), filled=False)
     responses = np.array([[0, 1, 0, 0], [0, 4, 0, 0], [0, 1, 0, 0], [0, 0, 0, 3]], dtype=float).reshape(1, -1)
     assert summarise(drawn, responses)[0].steady == 0.5, "polarities disagree, radii do not"
+
+
+def test_invariance_by_hand() -> None:
+    drawn = curves(16, orientations=2, radii_px=(4,), widths_px=(2,), polarities=(1, -1))
+    # drawn light, drawn dark, filled light, filled dark
+    responses = np.array([[0, 8], [2, 0], [0, 4], [-1, -2]], dtype=float).reshape(1, -1)
+    (row,) = summarise(drawn, responses)
+    assert row.invariance["polarity"] == pytest.approx(2 / 8) and row.invariance["fill"] == pytest.approx(4 / 8)
+    assert row.invariance["width_px"] == pytest.approx(4 / 8), "a width of 0 is the filled one"
+
+
+def test_radial_tuning(planted) -> None:
+    network, tuning = planted
+    (fine,) = radial_tuning(network, "1", [tuning.rows[2]], step_deg=5)
+    assert len(fine.sigma) == 72 and distance(fine.preferred_deg, 130.0) < 4
+    assert 0 <= fine.position < 0.9, "a template minds where the curve is"
+    assert json.dumps(fine.to_json(), allow_nan=False)
 
 
 def test_the_grid_does_not_depend_on_the_order_of_drawings() -> None:

@@ -12,8 +12,8 @@ INNER = ("1x1", "3x3_bottleneck", "3x3", "5x5_bottleneck", "5x5", "pool_reduce")
 
 def little(style: str) -> Plan:
     """A plan of the same shape with a handful of channels, each number of them different from its neighbours'."""
-    mixed = tuple(Widths(2 + i % 2, 3, 4, 2, 3 + i % 3, 2) for i in range(len(MIXED)))
-    return Plan(style, (5, 4, 6), mixed, 5 if style == "graph" else 3, 7)  # type: ignore[arg-type]
+    mixed = tuple(Widths(6 + i % 2, 7, 8, 9, 5 + i % 3, 6) for i in range(len(MIXED)))
+    return Plan(style, (7, 8, 9), mixed, 5 if style == "graph" else 3, 7)  # type: ignore[arg-type]
 
 
 def shapes(plan: Plan) -> dict[str, tuple[int, int, int]]:

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from cutaway.errors import BadFile, UnknownName
 from cutaway.networks import Ablate, Network
-from cutaway.networks.inception import GRAPH, MIXED, TORCHVISION, InceptionV1, branch_units, inception_v1, layout_of
+from cutaway.networks.inception import (
+    GRAPH,
+    MIXED,
+    TORCHVISION,
+    InceptionV1,
+    ResponseNorm,
+    branch_units,
+    inception_v1,
+    layout_of,
+)
 from tests.networks.inception import plain
 
 PUBLISHED_SIZES = [64, 64, 192, 256, 480, 508, 512, 512, 528, 832, 832, 1024]
@@ -39,6 +48,11 @@ def torchvision() -> plain.Tensors:
     return plain.random_torchvision(plain.little("torchvision"))
 
 
+def close(found: Tensor, expected: Tensor) -> None:
+    """Equal but for rounding in single precision, at the scale of the largest value."""
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
+
+
 def agrees_everywhere(network: Network, expected: plain.Tensors, pictures: Tensor) -> None:
     """Every site that both know has the same values, and both know all but poolings and norms."""
     names = [site.name for site in network.sites()]
@@ -46,8 +60,8 @@ def agrees_everywhere(network: Network, expected: plain.Tensors, pictures: Tenso
     for name in names:
         if name in expected:
             assert expected[name].abs().max() > 0.05, f"{name} is all but silent, so the comparison says nothing"
-            torch.testing.assert_close(run[name], expected[name], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(run.logits, expected["softmax2_pre_activation"], rtol=1e-4, atol=1e-4)
+            close(run[name], expected[name])
+    close(run.logits, expected["softmax2_pre_activation"])
     unknown = {site.kind for site in network.sites() if site.name not in expected and not site.name.endswith(".pre")}
     assert unknown <= {"pool", "norm"}
     after = set(expected) - set(names)
@@ -93,7 +107,7 @@ def test_the_published_sizes(plan, random: Callable, forward: Callable, tmp_path
     assert [run[name].shape[-1] for name in ("mixed3a", "mixed4a", "mixed5b")] == [28, 14, 7]
     expected = forward(tensors, picture)["softmax2_pre_activation"]
     assert run.logits.shape == (1, plan.classes)
-    torch.testing.assert_close(run.logits, expected, rtol=1e-3, atol=1e-3)
+    close(run.logits, expected)
 
 
 def test_sites_are_the_threads_and_capturing_them_changes_nothing(graph: plain.Tensors, tmp_path: Path) -> None:
@@ -119,7 +133,12 @@ def test_branches_are_ranges_of_a_mixed_layers_units(graph: plain.Tensors, tmp_p
     network = inception_v1(saved(graph, tmp_path))
     assert isinstance(network.module, InceptionV1)
     units = branch_units(network.module, "mixed3a")
-    assert [list(each) for each in units.values()] == [[0, 1], [2, 3, 4, 5], [6, 7, 8], [9, 10]]
+    assert [list(each) for each in units.values()] == [
+        list(range(6)),
+        list(range(6, 14)),
+        list(range(14, 19)),
+        list(range(19, 25)),
+    ]
     run = network.run(PICTURES, capture=["mixed3a.pre", "mixed3a_5x5.pre"])
     assert torch.equal(run["mixed3a.pre"][:, list(units["5x5"])], run["mixed3a_5x5.pre"])
     with pytest.raises(UnknownName, match="mixed layer named 'mixed3'"):
@@ -130,11 +149,24 @@ def test_ablating_a_branchs_input_changes_only_that_branch(graph: plain.Tensors,
     network = inception_v1(saved(graph, tmp_path))
     units = branch_units(network.module, "mixed4b")  # type: ignore[arg-type]
     clean = network.run(PICTURES, capture=["mixed4b.pre"])["mixed4b.pre"]
-    edit = Ablate("mixed4b_5x5_bottleneck", [0, 1], to="zero")
+    edit = Ablate("mixed4b_5x5_bottleneck", list(range(9)), to="zero")
     edited = network.run(PICTURES, capture=["mixed4b.pre"], edits=[edit])["mixed4b.pre"]
     changed = (clean != edited).flatten(2).any(-1).any(0).nonzero().flatten().tolist()
     assert changed
     assert set(changed) <= set(units["5x5"])
+
+
+def test_the_ports_response_norm_can_be_asked_for(
+    graph: plain.Tensors, torchvision: plain.Tensors, tmp_path: Path
+) -> None:
+    path = saved(graph, tmp_path)
+    own = inception_v1(path, response_norm=ResponseNorm(radius=4, alpha=1e-4 / 9))
+    run = own.run(PICTURES, capture=["maxpool0", "localresponsenorm0"])
+    expected = torch.nn.functional.local_response_norm(run["maxpool0"], 9, alpha=1e-4, beta=0.5, k=1.0)
+    torch.testing.assert_close(run["localresponsenorm0"], expected)
+    assert not torch.allclose(run.logits, inception_v1(path).run(PICTURES).logits, rtol=1e-3)
+    without = inception_v1(saved(torchvision, tmp_path, "tv.pth"), response_norm=ResponseNorm())
+    assert "localresponsenorm0" not in {site.name for site in without.sites()}
 
 
 # -- preparing pictures --------------------------------------------------------------------------------------------
@@ -188,10 +220,10 @@ def test_a_tensor_too_many_is_named_and_auxiliary_heads_are_not(graph: plain.Ten
 @pytest.mark.parametrize(
     ("name", "shape", "words"),
     [
-        ("mixed3b_3x3_w", (3, 3, 4, 4), "shape (3, 3, 4, 4), expected (3, 3, 3, 4)"),
-        ("conv2d0_w", (5, 5, 3, 5), "shape (5, 5, 3, 5), expected (7, 7, 3, 5)"),
-        ("mixed4a_1x1_b", (9,), "shape (9,), expected (2,)"),
-        ("softmax2_w", (7, 7), "shape (7, 7), expected (11, 7)"),
+        ("mixed3b_3x3_w", (3, 3, 8, 8), "shape (3, 3, 8, 8), expected (3, 3, 7, 8)"),
+        ("conv2d0_w", (5, 5, 3, 7), "shape (5, 5, 3, 7), expected (7, 7, 3, 7)"),
+        ("mixed4a_1x1_b", (9,), "shape (9,), expected (6,)"),
+        ("softmax2_w", (7, 7), "shape (7, 7), expected (27, 7)"),
         ("mixed5b_5x5_w", (3, 3), "shape (3, 3), expected the four axes of a kernel"),
         ("mixed5b_5x5_w", (5, 5, 0, 3), "expected the four axes of a kernel"),
     ],
@@ -205,7 +237,7 @@ def test_a_misshapen_tensor_is_named_with_both_shapes(
 
 
 def test_whole_numbers_are_refused(graph: plain.Tensors, tmp_path: Path) -> None:
-    graph["conv2d1_b"] = torch.zeros(4, dtype=torch.int64)
+    graph["conv2d1_b"] = torch.zeros(8, dtype=torch.int64)
     assert "conv2d1_b of type torch.int64" in message(graph, tmp_path)
 
 

@@ -51,8 +51,8 @@ def view(network: Any, found: Families, saved: Compression | None) -> Renderable
     members = sum(len(family.units) for family in found.families)
     head = Text(
         f"{network.name} {found.site}: {len(found.families)} families under {found.group.name} hold {members} of "
-        f"{width} units; {len(found.invariant)} are invariant. A pair counts from {found.threshold:.2f} on (null networks "
-        f"{found.twin_threshold:.2f}, mismatched crops {found.null_threshold:.2f})."
+        f"{width} units; {len(found.invariant)} are invariant. A pair counts from {found.threshold:.2f} on (null "
+        f"networks {found.twin_threshold:.2f}, mismatched crops {found.null_threshold:.2f})."
     )
     return Group(head, Text(""), table, *([] if saved is None else [_saved(saved)]))
 

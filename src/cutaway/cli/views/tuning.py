@@ -1,18 +1,19 @@
 """Tuning as a table: the units that prefer something more than null networks do."""
 
 import math
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cutaway.features.tuning import Tuning, UnitTuning
+from cutaway.features.tuning import RadialTuning, Tuning, UnitTuning
 
 P = 0.05
 MOST = 40
 
 
-def view(tuning: Tuning, *, every: bool = False) -> RenderableType:
+def view(tuning: Tuning, fine: Sequence[RadialTuning] = (), *, every: bool = False) -> RenderableType:
     """A head line, the units (strongest evidence first) and what the null networks gave."""
     shown = list(tuning.rows) if every else [row for row in tuning.rows if _counts(row)]
     shown.sort(key=lambda row: (-_strength(row), row.unit))
@@ -29,7 +30,14 @@ def view(tuning: Tuning, *, every: bool = False) -> RenderableType:
         + ("" if every else f" ({'passing the criterion' if _judged(tuning) else f'p <= {P:g}'})")
     )
     rest = Text(f"... and {len(shown) - limit} more; see them with --all") if len(shown) > limit else Text("")
-    return Group(head, Text(""), table, rest, *_feet(tuning))
+    return Group(head, Text(""), table, rest, *_feet(tuning), *map(_radial, fine))
+
+
+def _radial(one: RadialTuning) -> Text:
+    return Text(
+        f"unit {one.unit} in steps of {one.degrees[1] - one.degrees[0]:g}°: prefers {one.preferred_deg:.1f}°, width "
+        f"{one.fwhm_deg:.1f}°, echo {one.echo:.2f}, keeps {one.position:.0%} of its answer out of place"
+    )
 
 
 def _judged(tuning: Tuning) -> bool:

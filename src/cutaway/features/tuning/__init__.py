@@ -15,8 +15,9 @@ from cutaway.features.tuning.circular import (
     tiling_gap,
 )
 from cutaway.features.tuning.criteria import CurveCriterion, FamilyTiling, tiling
+from cutaway.features.tuning.radial import RadialTuning, radial_tuning
 from cutaway.features.tuning.responses import NaturalScale, View, natural_scale, respond, view_of, without_window
-from cutaway.features.tuning.summaries import Grid, UnitTuning, summarise
+from cutaway.features.tuning.summaries import Grid, UnitTuning, invariance, summarise
 from cutaway.features.tuning.tune import NullTuning, Tuning, tune
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Grid",
     "NaturalScale",
     "NullTuning",
+    "RadialTuning",
     "Tuning",
     "UnitTuning",
     "View",
@@ -33,8 +35,10 @@ __all__ = [
     "echo",
     "fwhm",
     "harmonic",
+    "invariance",
     "natural_scale",
     "preferred",
+    "radial_tuning",
     "respond",
     "summarise",
     "tiling",

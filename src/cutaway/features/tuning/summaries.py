@@ -11,6 +11,7 @@ from cutaway.features.tuning import circular
 from cutaway.stimuli.drawings import Drawings
 
 STEADY_DEG = 45.0  # preferred angles of two slices agree if they are at most so far apart (half that for period 180)
+COSMETIC = ("polarity", "width_px", "fill", "chroma", "phase_deg", "cue")  # what a detector of shape may ignore
 NAN = float("nan")
 
 
@@ -24,7 +25,8 @@ class UnitTuning:
     ``coherence`` (natural sigma) is the amplitude of the angular harmonic of the mean over all slices, ``steady`` the
     share of parameters whose every value prefers the same angle within 45 degrees. ``line_ratio`` is the peak to
     straight lines and edges over the peak to curves. ``p`` compares ``coherence`` (``peak_sigma`` where nothing turns)
-    with all units of the null networks. NaN where a number has no meaning.
+    with all units of the null networks. ``invariance`` has, for each parameter that should not matter (polarity, width,
+    fill, ink), the peak at its worst value over the peak at its best one. NaN where a number has no meaning.
     """
 
     unit: int
@@ -41,11 +43,13 @@ class UnitTuning:
     p: float = NAN
     passes: bool | None = None
     best: Mapping[str, float] = field(default_factory=dict)
+    invariance: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values; NaN becomes None."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain["best"] = dict(self.best)
+        plain["invariance"] = {name: None if np.isnan(v) else v for name, v in self.invariance.items()}
         return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in plain.items()}
 
 
@@ -57,10 +61,14 @@ def summarise(
     """What each unit prefers among the drawings; ``line_sigma`` are its responses to straight lines and edges."""
     peaks, places = sigma.max(1), sigma.argmax(1)
     bests = [{name: float(column[place]) for name, column in drawings.columns.items()} for place in places]
+    ratios = invariance(drawings, sigma)
     rows = [
-        UnitTuning(unit, drawings.kind, float(peak), radius_px=best.get("radius_px", NAN), best=best)
+        UnitTuning(
+            unit, drawings.kind, float(peak), radius_px=best.get("radius_px", NAN), best=best,
+            invariance={name: float(values[unit]) for name, values in ratios.items()},
+        )
         for unit, (peak, best) in enumerate(zip(peaks, bests))
-    ]
+    ]  # fmt: skip
     if not drawings.angle:
         return tuple(rows)
     numbers = _turning(drawings, sigma)
@@ -71,6 +79,18 @@ def summarise(
         UnitTuning(**{**row.__dict__, **{name: float(values[row.unit]) for name, values in numbers.items()}})
         for row in rows
     )
+
+
+def invariance(drawings: Drawings, sigma: Float[np.ndarray, "unit drawing"]) -> dict[str, Float[np.ndarray, " unit"]]:
+    """The peak at the worst value of each cosmetic parameter over that at its best: 1 invariant, 0 selective."""
+    found = {}
+    for name in COSMETIC:
+        levels = np.unique(drawings.columns.get(name, ()))
+        if len(levels) > 1:
+            peaks = np.stack([sigma[:, drawings.columns[name] == level].max(1) for level in levels])
+            low, high = np.maximum(peaks.min(0), 0), peaks.max(0)
+            found[name] = np.divide(low, high, out=np.full(len(high), np.nan), where=high > 0)
+    return found
 
 
 def _turning(drawings: Drawings, sigma: np.ndarray) -> dict[str, np.ndarray]:

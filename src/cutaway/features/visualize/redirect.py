@@ -25,16 +25,19 @@ class _Redirected(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, top: float) -> Tensor:
         ctx.save_for_backward(values)
         ctx.top = top
-        return values.clamp(min=0) if top == torch.inf else values.clamp(0, top)
+        return torch.relu(values) if top == torch.inf else values.clamp(0, top)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (values,), (gradient,) = ctx.saved_tensors, gradients
-        below, above = values <= 0, values >= ctx.top
-        plain = gradient.masked_fill(below | above, 0)
+        shut = values <= 0 if ctx.top == torch.inf else (values <= 0) | (values >= ctx.top)
+        plain = gradient.masked_fill(shut, 0)
+        axes = tuple(range(1, plain.ndim))
+        silent = (plain.amax(axes, keepdim=True) == 0) & (plain.amin(axes, keepdim=True) == 0)
+        if not silent.any():
+            return plain, None
         # The gradient is that of a loss: a negative one asks for more.
-        wrong_way = (below & (gradient > 0)) | (above & (gradient < 0))
-        silent = (plain.flatten(1) == 0).all(1).reshape(-1, *[1] * (gradient.ndim - 1))
+        wrong_way = ((values <= 0) & (gradient > 0)) | ((values >= ctx.top) & (gradient < 0))
         return torch.where(silent, gradient.masked_fill(wrong_way, 0), plain), None
 
 

@@ -149,3 +149,14 @@ def along(canvas: Canvas, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def inked(shape: np.ndarray, polarity: np.ndarray) -> np.ndarray:
     """Light (+1) or dark (-1) ink on grey, where the shape covers."""
     return GREY + GREY * polarity * shape
+
+
+#: Directions in RGB at equal sum of channels: red against green, blue against yellow.
+OPPONENT = np.array([[1, -1, 0], [-0.5, -0.5, 1]], dtype=np.float32)
+
+
+def tinted(amount: np.ndarray, chroma: np.ndarray) -> np.ndarray:
+    """Grey plus a signed amount along grey (chroma 0), red-green (1) or blue-yellow (2): [row 3 y x]."""
+    axes = np.concatenate([np.ones((1, 3), np.float32), OPPONENT])
+    direction = axes[chroma.astype(int).reshape(-1)][:, :, None, None]
+    return GREY + amount[:, None] * direction

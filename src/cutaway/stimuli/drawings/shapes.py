@@ -14,6 +14,7 @@ from cutaway.stimuli.drawings.core import (
     inked,
     stacked,
     table,
+    tinted,
 )
 
 BOTH = (1.0, -1.0)
@@ -29,19 +30,21 @@ def curves(
     polarities: Numbers = BOTH,
     filled: bool = True,
     turns_deg: Numbers = (TURN,),
+    chromas: Numbers = (0,),
 ) -> Drawings:
     """Rounded corners through the origin: an arc of ``turn`` degrees whose tangents go on to the border.
 
     Orientation is the direction, 0 to 360, from the centre of curvature to the middle of the arc, which lies at the
     origin. A radius of 0 is a corner, so that a row of radii is the morph from curve to angle. ``filled`` adds, for
-    every polarity, the region that the curve encloses (width 0 in the table, ``fill`` 1).
+    every polarity, the region that the curve encloses (width 0 in the table, ``fill`` 1). ``chromas`` says in which ink
+    to draw: 0 light or dark, 1 red or green, 2 blue or yellow.
     """
     radii = tuple(radii_px) or radii_for(size)
     widths = tuple(widths_px) or widths_for(size)
     angles = degrees(orientations)
-    drawn = table(turn_deg=turns_deg, fill=(0,), polarity=polarities, width_px=widths, radius_px=radii,
+    drawn = table(chroma=chromas, turn_deg=turns_deg, fill=(0,), polarity=polarities, width_px=widths, radius_px=radii,
                   orientation_deg=angles)  # fmt: skip
-    solid = table(turn_deg=turns_deg, fill=(1,), polarity=polarities, width_px=(0,), radius_px=radii,
+    solid = table(chroma=chromas, turn_deg=turns_deg, fill=(1,), polarity=polarities, width_px=(0,), radius_px=radii,
                   orientation_deg=angles)  # fmt: skip
     columns = stacked(drawn, solid) if filled else drawn
     return Drawings("curves", Canvas(size), columns, _curve, angle="orientation_deg")
@@ -141,4 +144,6 @@ def _centre_surround(canvas: Canvas, rows: Rows) -> np.ndarray:
 def _stroke_or_fill(distance: np.ndarray, rows: Rows) -> np.ndarray:
     filled = rows["fill"] > 0
     shape = coverage(np.where(filled, distance, np.abs(distance) - rows["width_px"] / 2))
+    if "chroma" in rows and rows["chroma"].any():
+        return tinted(GREY * rows["polarity"] * shape, rows["chroma"])
     return inked(shape, rows["polarity"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cutaway.stimuli.drawings.core import GREY, Canvas, Drawings, Numbers, Rows, along, coverage, degrees, table
+from cutaway.stimuli.drawings.core import GREY, Canvas, Drawings, Numbers, Rows, along, coverage, degrees, table, tinted
 
 CUES = ("frequency", "orientation", "colour", "luminance")
 CONTRAST = 0.9  # of the largest that fits
@@ -65,10 +65,6 @@ def boundaries(size: int, *, orientations: int = 12, period_px: float | int = 5.
     return Drawings("boundaries", Canvas(size), columns, _boundary, angle="orientation_deg")
 
 
-#: Directions in RGB at equal sum of channels: red against green, blue against yellow.
-OPPONENT = np.array([[1, -1, 0], [-0.5, -0.5, 1]], dtype=np.float32)
-
-
 def _wave(position: np.ndarray, period: np.ndarray, phase_deg: np.ndarray) -> np.ndarray:
     return np.cos(2 * np.pi * position / period + np.deg2rad(phase_deg))
 
@@ -77,13 +73,6 @@ def _grating(canvas: Canvas, rows: Rows) -> np.ndarray:
     _, across = along(canvas, rows["orientation_deg"])
     wave = GREY * CONTRAST * _wave(across, rows["period_px"], rows["phase_deg"])
     return tinted(wave, rows["chroma"])
-
-
-def tinted(amount: np.ndarray, chroma: np.ndarray) -> np.ndarray:
-    """Grey plus a signed amount along grey (chroma 0), red-green (1) or blue-yellow (2): [row 3 y x]."""
-    axes = np.concatenate([np.ones((1, 3), np.float32), OPPONENT])
-    direction = axes[chroma.astype(int).reshape(-1)][:, :, None, None]
-    return GREY + amount[:, None] * direction
 
 
 def _plaid(ahead: np.ndarray, aside: np.ndarray, period: np.ndarray, phase_deg: np.ndarray) -> np.ndarray:

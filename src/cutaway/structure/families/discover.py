@@ -12,7 +12,7 @@ from cutaway.circuits.edits import convolution_into, with_kernels
 from cutaway.errors import BadInput
 from cutaway.evidence import Measurement, shuffled_weights, untrained_twin
 from cutaway.features.tuning.responses import natural_pixels
-from cutaway.networks.network import Network
+from cutaway.networks.network import Batch, Network
 from cutaway.stimuli import StimulusSet, builtin_photographs
 from cutaway.structure.families.find import Families, find_families, pair_level
 from cutaway.structure.families.orbits import crops, observe_orbits, orbit_side
@@ -144,15 +144,17 @@ def _only(poses: Poses, families: Sequence[int]) -> Poses:
     return Poses(member, poses.steps, tuple(poses.cycle[family] for family in families))
 
 
-def _pictures(network: Network, stimuli: StimulusSet | None, count: int, seed: int) -> Tensor:
-    chosen = stimuli if stimuli is not None else builtin_photographs()
-    side = getattr(network.preprocess, "size", None) if network.task == "classifier" else 160
-    loaded = [stimulus.load() for stimulus in chosen.take(min(count, len(chosen)), seed=seed)]
-    return torch.stack([natural_pixels(picture, side or 160) for picture in loaded])
+def _pictures(network: Network, stimuli: StimulusSet | None, count: int, seed: int) -> list[Batch]:
+    """Natural pictures as the network takes them; 64 pixels a side where nothing says how."""
+    chosen = (stimuli if stimuli is not None else builtin_photographs()).take(count, seed=seed)
+    if network.preprocess is not None:
+        return [network.prepare(group) for group in chosen.batches(8)]
+    pixels = (torch.stack([natural_pixels(s.load(), 64) for s in group]) for group in chosen.batches(8))
+    return [network.prepare_rgb(part) for part in pixels]
 
 
-def _outputs(network: Network, pixels: Tensor) -> Tensor:
-    return torch.cat([network.run(network.prepare_rgb(part)).logits.float() for part in pixels.split(8)])
+def _outputs(network: Network, batches: Sequence[Batch]) -> Tensor:
+    return torch.cat([network.run(batch).logits.float() for batch in batches])
 
 
 def behaviour_loss(network: Network, before: Tensor, after: Tensor) -> tuple[float, str]:
