@@ -257,7 +257,7 @@ def _finding(
         effect_name="how much stronger the screened units are than random ones, decades (3 = a thousand times)",
         controls=_controls(multiverse, screening, twin, ratio),
         limits=(
-            "Untrained networks have stronger and weaker units, too; the control against the twin says what training adds.",
+            "Untrained networks have strong and weak units, too; the control against the twin says what training adds.",
             "One unit at a time: units that stand in for each other look weak here.",
             "The screening is a second-order estimate; a unit that it ranks low was not ablated.",
             *graded.missing,
