@@ -7,7 +7,7 @@ class Verdict(StrEnum):
     """``asserted < observed < causal < mechanistic < verified``, or ``refuted``, or ``not-testable``.
 
     asserted     somebody says so (a detector's score, a label)
-    observed     a held-out association that beats its nulls after correction for multiple tests
+    observed     a held-out association, or an intervention of unknown specificity, that beats its nulls
     causal       an intervention has the claimed effect beyond matched nulls, over most specifications
     mechanistic  a circuit explains the effect and predicts new inputs
     verified     an independent replay and a prediction made in advance both hold

@@ -16,7 +16,7 @@ SEVERITY_MEANING = {
 }
 VERDICT_MEANING = {
     Verdict.ASSERTED: "somebody or some detector says so; nothing was tested",
-    Verdict.OBSERVED: "a held-out association that beats its nulls after correction for multiple tests",
+    Verdict.OBSERVED: "a held-out association, or an intervention of unknown specificity, that beats its nulls",
     Verdict.CAUSAL: "an intervention has the claimed effect beyond matched nulls, over most specifications",
     Verdict.MECHANISTIC: "a circuit explains the effect and predicts new inputs",
     Verdict.VERIFIED: "an independent replay and a prediction made in advance both hold",
