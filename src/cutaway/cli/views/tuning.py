@@ -27,7 +27,11 @@ def view(tuning: Tuning, fine: Sequence[RadialTuning] = (), *, every: bool = Fal
     head = Text(
         f"{tuning.network} {tuning.site}: {len(tuning.rows)} units, {tuning.drawings} {tuning.kind} of "
         f"{tuning.canvas_px} pixels; {len(shown)} shown"
-        + ("" if every or not tuning.nulls else f" ({'passing the criterion' if _judged(tuning) else f'p <= {P:g}'})")
+        + (
+            ""
+            if every or not (tuning.nulls or _judged(tuning))
+            else f" ({'passing the criterion' if _judged(tuning) else f'p <= {P:g}'})"
+        )
     )
     rest = Text(f"... and {len(shown) - limit} more; see them with --all") if len(shown) > limit else Text("")
     return Group(head, Text(""), table, rest, *_feet(tuning), *map(_radial, fine))
