@@ -77,12 +77,13 @@ def test_the_arms_of_a_curve_meet_at_its_turn() -> None:
 
 
 def test_a_line_is_a_curve_without_curvature() -> None:
-    made = lines(33, orientations=4, widths_px=(2,), polarities=(1,))
-    line, _, same, _, edge, _, opposite, _ = made.paint()
-    assert np.allclose(line, same, atol=1e-5), "half a turn leaves a line as it is"
-    assert ink(line)[:, 16].all() and ink(line).sum(1).max() <= 3
-    assert np.allclose(edge + opposite, 1.5, atol=1e-6), "and turns an edge around"
-    assert edge[0, 16, 0] == 1 and edge[0, 16, 32] == 0.5
+    made = lines(33, orientations=2, widths_px=(2,), polarities=(1,))
+    level, upright, below, left, above, right = made.paint()
+    assert ink(level)[16].all() and ink(level).sum(0).max() <= 3, "orientation 0 is a horizontal line"
+    assert np.allclose(upright, np.rot90(level, axes=(1, 2)), atol=1e-5)
+    assert below[0, 32, 16] == 1 and below[0, 0, 16] == 0.5 and above[0, 0, 16] == 1
+    assert np.allclose(below + above, 1.5, atol=1e-5) and np.allclose(left + right, 1.5, atol=1e-5)
+    assert made.period == 180
 
 
 def test_polarity_mirrors_luminance_about_grey() -> None:

@@ -94,7 +94,7 @@ def battery_for(size: int) -> dict[str, Drawings]:
         "curves": curves(
             size, orientations=12, radii_px=(size / 16, size / 8, size / 4), widths_px=(max(2, size / 24),)
         ),
-        "lines": lines(size, orientations=12),
+        "lines": lines(size),
         "corners": corners(size, orientations=8, turns_deg=(60, 90)),
         "gratings": gratings(size, orientations=8, periods_px=(3, 4.5, 6.5, 9.5, size / 3, size / 1.5), hues=True),
         "pairs": frequency_pairs(size, orientations=8, ratios=(1, 3, 6)),

@@ -221,4 +221,4 @@ def test_what_cannot_be_tuned() -> None:
 
 
 def test_lines_count_against_curves() -> None:
-    assert len(lines(32).columns["orientation_deg"]) == 24 * 6
+    assert len(lines(32)) == 12 * (2 * 2 + 2 * 2)  # two widths or two sides, two polarities

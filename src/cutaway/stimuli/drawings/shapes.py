@@ -69,23 +69,25 @@ def corners(size: int, *, orientations: int = 24, turns_deg: Numbers = (30, 60, 
 def lines(
     size: int,
     *,
-    orientations: int = 24,
+    orientations: int = 12,
     widths_px: Numbers = (),
     polarities: Numbers = BOTH,
     edges: bool = True,
     offsets_px: Numbers = (0.0,),
 ) -> Drawings:
-    """Straight lines and, with ``edges``, straight borders between light and dark, across the whole canvas.
+    """Straight lines and, with ``edges``, straight borders between light or dark and grey, across the whole canvas.
 
-    A curve of radius infinity: direction is that of the normal, 0 to 360, so that a line and its half turn are the
-    same picture and an edge and its half turn are opposite ones. ``offset_px`` moves the line along its normal.
+    A curve of radius infinity. Orientation (0 to 180) is that of the line itself; an edge is shown with its ink on
+    either side (column ``flip``). ``offset_px`` moves the line along its normal.
     """
     widths = tuple(widths_px) or widths_for(size)
-    angles = degrees(orientations)
-    drawn = table(fill=(0,), offset_px=offsets_px, polarity=polarities, width_px=widths, orientation_deg=angles)
-    solid = table(fill=(1,), offset_px=offsets_px, polarity=polarities, width_px=(0,), orientation_deg=angles)
+    angles = degrees(orientations, 180)
+    drawn = table(fill=(0,), flip=(0,), offset_px=offsets_px, polarity=polarities, width_px=widths,
+                  orientation_deg=angles)  # fmt: skip
+    solid = table(fill=(1,), flip=(0, 1), offset_px=offsets_px, polarity=polarities, width_px=(0,),
+                  orientation_deg=angles)  # fmt: skip
     columns = stacked(drawn, solid) if edges else drawn
-    return Drawings("lines", Canvas(size), columns, _line, angle="orientation_deg")
+    return Drawings("lines", Canvas(size), columns, _line, angle="orientation_deg", period=180.0)
 
 
 def circles(size: int, *, radii_px: Numbers = (), polarities: Numbers = BOTH) -> Drawings:
@@ -127,7 +129,7 @@ def _curve(canvas: Canvas, rows: Rows) -> np.ndarray:
 
 
 def _line(canvas: Canvas, rows: Rows) -> np.ndarray:
-    ahead, _ = along(canvas, rows["orientation_deg"])
+    ahead, _ = along(canvas, rows["orientation_deg"] + 90 + 180 * rows["flip"])
     return _stroke_or_fill(ahead - rows["offset_px"], rows)
 
 
