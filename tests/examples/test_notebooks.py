@@ -1,0 +1,121 @@
+"""The notebooks of ``examples/``: what is committed is whole and clean, and every one runs in the small profile."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutaway.networks import Network
+
+nbformat = pytest.importorskip("nbformat")
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "vision"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+HEADER = "| claim | effect | null | verdict |"
+VERDICTS = {"reproduced", "not found", "not testable"}
+SECONDS_PER_CELL = 240  # on a busy machine; a whole notebook takes less than 60 on a quiet one
+MOST_BYTES = 3_000_000
+# Absolute paths of a machine (also inside warnings of the kernel), file addresses, hosts that serve packages.
+MACHINE = re.compile(
+    r"""(?<![\w./])/(home|root|Users|work|tmp|opt|usr|var|mnt|data)/|[A-Z]:\\|file://|/simple/|ipykernel_\d"""
+)
+
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def outputs(notebook: Any) -> Iterator[Any]:
+    """All outputs of all code cells."""
+    for cell in notebook.cells:
+        yield from cell.get("outputs", ())
+
+
+def texts(notebook: Any) -> str:
+    """Everything that was printed or shown as text."""
+    said = []
+    for output in outputs(notebook):
+        said.append(output.get("text", ""))
+        said += [str(data) for kind, data in output.get("data", {}).items() if kind.startswith("text/")]
+    return "\n".join(said)
+
+
+def claims(notebook: Any) -> list[list[str]]:
+    """The rows of the table of claims, each with its cells; empty without a table."""
+    for output in outputs(notebook):
+        lines = str(output.get("data", {}).get("text/markdown", "")).splitlines()
+        if lines and lines[0] == HEADER:
+            return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+    return []
+
+
+def errors(notebook: Any) -> list[str]:
+    """Names of exceptions that cells ended in."""
+    return [output["ename"] for output in outputs(notebook) if output["output_type"] == "error"]
+
+
+def check_claims(notebook: Any) -> None:
+    """Rows of four filled cells, a known verdict in each, and one row for each verdict that was printed."""
+    rows = claims(notebook)
+    assert rows, "no table of claims"
+    assert all(len(row) == 4 and all(row) for row in rows)
+    assert {row[3] for row in rows} <= VERDICTS
+    assert len(rows) == len(re.findall(r"(?m)^  verdict ", texts(notebook)))
+
+
+def test_there_are_notebooks() -> None:
+    assert len(NOTEBOOKS) >= 5
+
+
+@by_name
+def test_committed_notebook_is_whole(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+    assert "CUTAWAY_EXAMPLES" in first.source
+    assert "profile: " in texts(notebook)
+    assert not errors(notebook)
+    assert any("image/png" in output.get("data", {}) for output in outputs(notebook))
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1)), "run all cells in order before committing"
+    check_claims(notebook)
+
+
+@by_name
+def test_committed_notebook_is_small_and_names_no_machine(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert path.stat().st_size < MOST_BYTES
+    shown = texts(notebook) + "\n".join(cell.source for cell in notebook.cells)
+    assert not MACHINE.search(shown)
+
+
+def test_machine_paths_are_noticed() -> None:
+    assert MACHINE.search("see /home/someone/x.py") and MACHINE.search("/tmp/ipykernel_12/1.py:6: Warning")
+    assert not MACHINE.search("[decision](../../docs/decisions/0007-curve-criterion.md), a/home/b, 5 px / data")
+
+
+@pytest.mark.zoo
+@pytest.mark.timeout(900)
+@by_name
+def test_notebook_runs(
+    path: Path, zoo: Callable[[str], Network], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(path, as_version=4)
+    for name in sorted(set(re.findall(r"vgg16-hed|efficientnet-lite\d", str(notebook.cells)))):
+        zoo(name)
+    monkeypatch.setenv("CUTAWAY_EXAMPLES", "small")
+    monkeypatch.delenv("CUTAWAY_NETWORK", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("IPYTHONDIR", os.fspath(tmp_path))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbclient.NotebookClient(
+        notebook, timeout=SECONDS_PER_CELL, kernel_name="python3", resources={"metadata": {"path": os.fspath(FOLDER)}}
+    ).execute()
+    assert not errors(notebook)
+    assert "profile: small" in texts(notebook)
+    check_claims(notebook)
