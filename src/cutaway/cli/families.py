@@ -1,12 +1,12 @@
 """``cutaway families``: units that are one unit up to a transformation, and the parameters that this saves."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cutaway.cli.output import Output
 from cutaway.cli.show import Net
+from cutaway.cli.stimuli import Stimuli, chosen
 
 Site = Annotated[str, typer.Argument(metavar="SITE", help="A feature map.", show_default=False)]
 Under = Annotated[
@@ -14,13 +14,6 @@ Under = Annotated[
 ]
 Crops = Annotated[int, typer.Option("--crops", metavar="N", min=8, help="Natural crops that are shown in every way.")]
 Twins = Annotated[int, typer.Option("--twins", metavar="N", min=0, help="Seeds of the two null networks.")]
-Natural = Annotated[
-    Path | None,
-    typer.Option(
-        "--stimuli", metavar="FOLDER", help="Pictures to cut from. [default: the embedded photographs]",
-        show_default=False,
-    ),
-]  # fmt: skip
 Source = Annotated[
     str | None,
     typer.Option(
@@ -38,7 +31,7 @@ def families(
     under: Under = "rotation",
     crops: Crops = 96,
     twins: Twins = 1,
-    natural: Natural = None,
+    stimuli: Stimuli = None,
     source: Source = None,
     loss: Loss = 0.05,
 ) -> None:
@@ -47,14 +40,13 @@ def families(
     Two units belong together if one answers to a turned picture as the other does to the picture itself, more than no
     pair in a thousand of null networks.
     """
-    from cutaway import stimuli
     from cutaway.cli.views.families import facts, view
     from cutaway.networks import load
     from cutaway.structure.families import compression
     from cutaway.structure.families import families as found_in
 
     network = load(net, device=out.shared.device, progress=out.say)
-    shown = None if natural is None else stimuli.image_folder(natural)
+    shown = chosen(network, stimuli)
     settings: dict[str, Any] = {
         "under": under, "stimuli": shown, "count": crops, "twins": twins, "seed": out.shared.seed,
         "progress": out.progress,

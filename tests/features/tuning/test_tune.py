@@ -86,6 +86,7 @@ def test_json_holds_what_the_contract_names(planted) -> None:
     names = {"unit", "kind", "orientation_deg", "radius_px", "fwhm_deg", "echo", "line_ratio", "peak_sigma", "p"}
     assert names <= document["units"][0].keys() and len(document["units"]) == 6
     assert document["nulls"][0]["kind"] == "untrained twin"
+    assert document["natural_pictures"] == 32, "the embedded ones that set the scale"
 
 
 def test_p_is_against_all_units_of_all_nulls(planted) -> None:

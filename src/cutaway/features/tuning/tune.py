@@ -9,7 +9,7 @@ import numpy as np
 from cutaway.errors import BadInput
 from cutaway.evidence import permutation_p_units, shuffled_weights, untrained_twin
 from cutaway.features.tuning.criteria import CurveCriterion, FamilyTiling, tiling
-from cutaway.features.tuning.responses import View, natural_scale, respond, view_of
+from cutaway.features.tuning.responses import NaturalScale, View, natural_scale, respond, view_of
 from cutaway.features.tuning.summaries import UnitTuning, summarise
 from cutaway.networks.network import Network
 from cutaway.stimuli import StimulusSet
@@ -91,18 +91,20 @@ def tune(
     chosen = shown if shown is not None else drawings(kind, view.canvas.size)
     worlds = [(name, number) for number in range(nulls) for name in _NULLS]
     progress(0, 1 + len(worlds), f"{len(chosen)} drawings to {network.name}")
-    rows = _rows(network, site, view, chosen, stimuli, seed)
+    scale = natural_scale(network, site, stimuli, seed=seed)
+    rows = _rows(network, site, view, chosen, scale)
     found = []
     for index, (name, number) in enumerate(worlds):
         progress(1 + index, 1 + len(worlds), f"the same to the {name}, seed {seed + number}")
-        null = _rows(_NULLS[name](network, seed + number), site, view, chosen, stimuli, seed)
+        world = _NULLS[name](network, seed + number)
+        null = _rows(world, site, view, chosen, natural_scale(world, site, stimuli, seed=seed))
         found.append(
             NullTuning(name, seed + number, sum(bool(row.passes) for row in null), tuple(map(_statistic, null)))
         )
     rows = _with_p(rows, found)
     return Tuning(
         network.name, network.fingerprint, site, chosen.kind, view.canvas.size, len(chosen),
-        0 if stimuli is None else len(stimuli), rows if units is None else tuple(rows[unit] for unit in units),
+        scale.pictures, rows if units is None else tuple(rows[unit] for unit in units),
         tuple(found), tiling(rows, chosen.period) if chosen.kind == "curves" else None, seed,
     )  # fmt: skip
 
@@ -113,11 +115,8 @@ _NULLS: dict[str, Callable[[Network, int], Network]] = {
 }
 
 
-def _rows(
-    network: Network, site: str, view: View, chosen: Drawings, stimuli: StimulusSet | None, seed: int
-) -> tuple[UnitTuning, ...]:
+def _rows(network: Network, site: str, view: View, chosen: Drawings, scale: NaturalScale) -> tuple[UnitTuning, ...]:
     """One network's units, summarised and judged."""
-    scale = natural_scale(network, site, stimuli, seed=seed)
     straight = lines(view.canvas.size) if chosen.kind in ("curves", "corners") else None
     values = respond(network, site, [chosen, straight] if straight is not None else chosen, view)
     sigma = scale.sigma(values)
