@@ -35,6 +35,9 @@ class Batch:
     @property
     def last(self) -> Tensor:
         """The index of each stimulus's last real token, [batch]."""
+        if self.mask is None and "input_ids" in self.inputs:
+            count, length = self.inputs["input_ids"].shape
+            return torch.full((count,), length - 1, device=self.inputs["input_ids"].device)
         if self.mask is None:
             raise BadInput("This batch holds no tokens, so it has no last token; give it texts.")
         return self.mask.long().cumsum(1).argmax(1)

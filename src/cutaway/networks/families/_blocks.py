@@ -3,11 +3,31 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from cutaway.networks.anatomy import Anatomy, LayerParts, Projection
 from cutaway.networks.sites import HEAD_STREAM, HEADS, PATTERN, POSITIONS, VECTOR, Site
 
 Place = tuple[str, str]  # module path inside the block, port
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Where a family's blocks read the residual stream; paths are relative to a block.
+
+    ``projections`` are the query, key and value maps, or one fused map, whose output is then split ``by_head`` (a
+    head's query, key and value side by side) or not (all queries, then all keys, then all values).
+    """
+
+    projections: tuple[str, ...]
+    attn_norm: str | None
+    mlp: str
+    mlp_norm: str | None
+    by_head: bool = False
+    pre_norm: bool = True
+    causal: bool = True
+    parallel: str = ""  # the config's name of the switch for parallel attention and MLP
 
 
 @dataclass(frozen=True)
@@ -33,6 +53,7 @@ class BlockFamily:
     final: str | None = None
     head: tuple[str, ...] = ("lm_head",)
     excluded: tuple[str, ...] = field(default=())
+    reads: tuple[Reads, ...] = ()  # the first whose modules exist is taken
 
     def matches(self, module: nn.Module) -> bool:
         """True if the class name fits and every path of the table is there."""
@@ -70,6 +91,49 @@ class BlockFamily:
                 layout = VECTOR if self.task(module) == "classifier" else POSITIONS
                 sites.append(Site("logits", "output", layout, head, width=_out_width(_at(module, head))))
         return tuple(_with_depth(sites))
+
+    def anatomy(self, module: nn.Module) -> Anatomy | None:
+        """Where heads and MLPs read and write, for causal language models and encoders; None without a table."""
+        prefix = self._prefix(module) or ""
+        blocks = _at(module, prefix + self.blocks)
+        reads = next((r for r in self.reads if all(_at(blocks[0], path) is not None for path in r.projections)), None)
+        if reads is None:
+            return None
+        config: Any = module.config
+        layers = tuple(
+            self._parts(block, index, f"{prefix}{self.blocks}.{index}", reads, config)
+            for index, block in enumerate(blocks)
+        )
+        head = next((path for path in self.head if isinstance(_at(module, path), nn.Module)), None)
+        return Anatomy(
+            (("embed", prefix + self.embed),),
+            layers,
+            prefix + self.final if self.final else None,
+            head,
+            pre_norm=reads.pre_norm,
+            causal=reads.causal,
+        )
+
+    def _parts(self, block: nn.Module, index: int, path: str, reads: Reads, config: Any) -> LayerParts:
+        heads = config.num_attention_heads
+        groups = getattr(config, "num_key_value_heads", None) or heads
+        query, key, value = _projections(block, path, reads, heads, groups)
+        return LayerParts(
+            index,
+            path,
+            _join(path, self.attention),
+            query,
+            key,
+            value,
+            _join(path, self.heads),
+            reads.attn_norm and _join(path, reads.attn_norm),
+            _join(path, self.attn_out[0]),
+            _join(path, reads.mlp),
+            reads.mlp_norm and _join(path, reads.mlp_norm),
+            _join(path, self.mlp),
+            _join(path, self.mlp_out[0]),
+            parallel=bool(reads.parallel and getattr(config, reads.parallel, False)),
+        )
 
     def _block_sites(self, block: nn.Module, layer: int, path: str, config: Any) -> list[Site]:
         width, heads = config.hidden_size, config.num_attention_heads
@@ -114,6 +178,32 @@ def _at(module: nn.Module, path: str) -> Any:
         return module.get_submodule(path)
     except AttributeError:
         return None
+
+
+def _projections(
+    block: nn.Module, path: str, reads: Reads, heads: int, groups: int
+) -> tuple[Projection, Projection, Projection]:
+    """Which features of which module's output are whose query, key and value."""
+    counts = (heads, groups, groups)
+    if len(reads.projections) == 3:
+        widths = [_features(_at(block, part)) for part in reads.projections]
+        made = [torch.arange(width).unflatten(0, (count, -1)) for width, count in zip(widths, counts)]
+        query, key, value = (Projection(_join(path, part), columns) for part, columns in zip(reads.projections, made))
+        return query, key, value
+    columns = torch.arange(_features(_at(block, reads.projections[0])))
+    parts: list[Tensor]
+    if reads.by_head:
+        parts = [part.flatten(1) for part in columns.unflatten(0, (heads, 3, -1)).unbind(1)]
+    else:
+        size = len(columns) // sum(counts)
+        parts = [part.unflatten(0, (-1, size)) for part in columns.split([count * size for count in counts])]
+    query, key, value = (Projection(_join(path, reads.projections[0]), part) for part in parts)
+    return query, key, value
+
+
+def _features(projection: nn.Module) -> int:
+    """The output width of a Linear or a Conv1D."""
+    return projection.out_features if isinstance(projection, nn.Linear) else int(projection.weight.shape[1])  # type: ignore[union-attr, return-value]
 
 
 def _in_width(projection: nn.Module) -> int:

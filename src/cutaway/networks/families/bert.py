@@ -1,6 +1,6 @@
 """BERT: encoders that attend both ways, with LayerNorm after each part."""
 
-from cutaway.networks.families._blocks import BlockFamily
+from cutaway.networks.families._blocks import BlockFamily, Reads
 from cutaway.registry import FAMILIES
 
 FAMILIES.register("bert")(
@@ -18,5 +18,15 @@ FAMILIES.register("bert")(
         mlp_out=("output.dense", "output"),
         resid_mid=("attention.output.LayerNorm", "output"),
         head=("classifier",),
+        reads=(
+            Reads(
+                ("attention.self.query", "attention.self.key", "attention.self.value"),
+                None,
+                "intermediate",
+                None,
+                pre_norm=False,
+                causal=False,
+            ),
+        ),
     )
 )

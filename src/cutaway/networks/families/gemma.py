@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from cutaway.networks.families.llama import LLAMA
+from cutaway.networks.families._blocks import Reads
+from cutaway.networks.families.llama import LLAMA, SEPARATE
 from cutaway.registry import FAMILIES
 
 GEMMA = replace(LLAMA, class_names=("GemmaFor", "GemmaModel"), excluded=())
@@ -14,5 +15,6 @@ FAMILIES.register("gemma2")(
         attn_out=("post_attention_layernorm", "output"),
         mlp_out=("post_feedforward_layernorm", "output"),
         resid_mid=("pre_feedforward_layernorm", "input"),
+        reads=(Reads(SEPARATE, "input_layernorm", "mlp", "pre_feedforward_layernorm"),),
     )
 )

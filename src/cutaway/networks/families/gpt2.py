@@ -1,6 +1,6 @@
 """GPT-2: LayerNorm before each part, learned positions, weights stored [in, out]."""
 
-from cutaway.networks.families._blocks import BlockFamily
+from cutaway.networks.families._blocks import BlockFamily, Reads
 from cutaway.registry import FAMILIES
 
 FAMILIES.register("gpt2")(
@@ -18,5 +18,6 @@ FAMILIES.register("gpt2")(
         resid_mid=("ln_2", "input"),
         final="ln_f",
         head=("lm_head", "score"),
+        reads=(Reads(("attn.c_attn",), "ln_1", "mlp", "ln_2"),),
     )
 )

@@ -1,6 +1,6 @@
 """GPT-NeoX and Pythia: attention and MLP may read the same stream in parallel, so no stream lies between them."""
 
-from cutaway.networks.families._blocks import BlockFamily
+from cutaway.networks.families._blocks import BlockFamily, Reads
 from cutaway.registry import FAMILIES
 
 FAMILIES.register("gpt_neox")(
@@ -19,5 +19,15 @@ FAMILIES.register("gpt_neox")(
         resid_mid=None,
         final="final_layer_norm",
         head=("lm_head", "embed_out", "score"),
+        reads=(
+            Reads(
+                ("attention.query_key_value",),
+                "input_layernorm",
+                "mlp",
+                "post_attention_layernorm",
+                by_head=True,
+                parallel="use_parallel_residual",
+            ),
+        ),
     )
 )
