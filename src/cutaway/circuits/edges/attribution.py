@@ -12,7 +12,7 @@ serves all targets, and one product of matrices all sources of a target's layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cutaway.circuits.edges.graph import EdgeGraph
 from cutaway.circuits.edges.pairs import Metric, Pairs
-from cutaway.circuits.edges.runtime import Sources, record
+from cutaway.circuits.edges.runtime import Sources, record, source_sites, sources_of
 from cutaway.circuits.edges.wiring import (
     FINAL_OUT,
     FINAL_STREAM,
@@ -91,112 +91,150 @@ def attribute(
         found.append(_attribute(wired, part, metric, steps, own))
         at += len(part)
     name = "EAP" if steps == 1 else f"EAP-IG ({steps} steps)"
-    return EdgeScores(wired.graph, torch.cat(found), name, Cost(2 + steps, steps))
+    return EdgeScores(wired.graph, torch.cat(found), name, Cost(1 + steps, steps))
 
 
 def _attribute(wired: Wired, pairs: Pairs, metric: Metric, steps: int, reference: Sources | None) -> Tensor:
-    clean = record(wired, pairs.clean)
     other = record(wired, pairs.corrupt) if reference is None else reference
     totals = Gradients(wired, pairs)
     with frozen(wired.network.module):
-        for step in range(steps):
-            totals.add(clean, other, step / steps, metric)
+        clean = totals.add(None, metric)
+        for step in range(1, steps):
+            start = [torch.lerp(one, two, step / steps) for one, two in zip(clean.embeds, other.embeds)]
+            totals.add(start, metric)
     return totals.scores(clean, other) / steps
 
 
 class Gradients:
-    """dL/dx of every target, summed over points of the path; the one large buffer is written in place."""
+    """dL/dx of every target, summed over points of the path, in buffers that are added to in place.
+
+    A layer's queries, keys and values have one buffer, its MLP one, the output one: [target row d], rows being
+    positions of pairs.
+    """
 
     def __init__(self, wired: Wired, pairs: Pairs) -> None:
         self.wired, self.pairs = wired, pairs
         self.totals: dict[tuple[int, str], Tensor] = {}
 
-    def add(self, clean: Sources, other: Sources, share: float, metric: Metric) -> None:
-        """Adds the gradients at one point of the path from clean to corrupted embeddings."""
+    def add(self, start: Sequence[Tensor] | None, metric: Metric) -> Sources:
+        """Adds the gradients with these embeddings (None: the clean prompts' own); returns what sources wrote."""
         wired = self.wired
-        edits: list[Edit] = [
-            Patch(embed_site(name), torch.lerp(one, two, share))
-            for (name, _), one, two in zip(wired.parts.embeds, clean.embeds, other.embeds)
-            if share
-        ]
+        edits: list[Edit] = []
+        if start is not None:
+            edits += [Patch(embed_site(name), value) for (name, _), value in zip(wired.parts.embeds, start)]
         # Without a norm the MLP is given the stream itself; a view of its own keeps the skip path's gradient out.
         edits += [Replace(mlp_in_site(n), _alias) for n in _unnormed(wired)]
         wanted = list(_wanted(wired))
-        run = wired.network.run(
-            self.pairs.clean, capture=[*_streams(wired), *wanted], edits=edits, logits=metric.logits,
-            grad=True,
-        )  # fmt: skip
+        seen = [*source_sites(wired), *_streams(wired), *wanted]
+        run = wired.network.run(self.pairs.clean, capture=seen, edits=edits, logits=metric.logits, grad=True)
         total = metric.read(run.logits.float(), self.pairs).sum()
-        gradients = torch.autograd.grad(total, [run[name] for name in wanted], allow_unused=True)
-        given = dict(zip(wanted, gradients))
+        given = dict(zip(wanted, torch.autograd.grad(total, [run[name] for name in wanted], allow_unused=True)))
         with torch.no_grad():
-            for layer in wired.parts.layers:
-                self._heads(layer.index, run.captured, given)
-                if layer.mlp is not None:
-                    norm = wired.norm(wired.weights[layer.index].mlp_norm)
-                    pulled = pulled_back(given[mlp_in_site(layer.index)], run[mlp_stream_site(layer.index)], norm)
-                    self._accumulate((layer.index, "mlp"), pulled[None])
-            final = given[FINAL_OUT if wired.final_norm is not None else FINAL_STREAM]
-            self._accumulate(
-                (len(wired.parts.layers), "output"),
-                pulled_back(final, run[FINAL_STREAM], wired.norm(wired.final_norm))[None],
-            )
+            self._layers(run.captured, given)
+        return sources_of(wired, run, len(self.pairs)).map(Tensor.detach)
+
+    def _layers(self, seen: dict[str, Tensor], given: Mapping[str, Tensor | None]) -> None:
+        wired = self.wired
+        for layer, weights in zip(wired.parts.layers, wired.weights):
+            self._heads(layer.index, seen, given)
+            if layer.mlp is not None:
+                stream = seen[mlp_stream_site(layer.index)]
+                pulled = pulled_back(given[mlp_in_site(layer.index)], stream, wired.norm(weights.mlp_norm))
+                self._accumulate((layer.index, "mlp"), pulled)
+        final = given[FINAL_OUT if wired.final_norm is not None else FINAL_STREAM]
+        pulled = pulled_back(final, seen[FINAL_STREAM], wired.norm(wired.final_norm))
+        self._accumulate((len(wired.parts.layers), "output"), pulled)
 
     def _accumulate(self, key: tuple[int, str], value: Tensor) -> None:
-        if key in self.totals:
-            self.totals[key] += value
-        else:
-            self.totals[key] = value.clone() if value._is_view() else value
+        flat = value.flatten(0, 1)[None]
+        self.totals[key] = self.totals[key].add_(flat) if key in self.totals else flat.clone()
 
     def _heads(self, index: int, seen: dict[str, Tensor], given: Mapping[str, Tensor | None]) -> None:
-        """Queries, keys and values: gradient @ W, then the norm's pullback, head by head in one product."""
-        layer, weights = self.wired.parts.layers[index], self.wired.weights[index]
-        norm = self.wired.norm(weights.attn_norm)
-        stream = seen[stream_site(index)]
-        for (port, projection), weight, bias in zip(projections(layer), weights.read, weights.bias):
-            site = projected_site(index, projection.module)
-            gradient = given[site]
-            if gradient is None:
-                continue
-            columns = projection.columns.to(gradient.device)
-            own = gradient[..., columns].movedim(2, 0).flatten(1, 2)  # [head row d_head]
-            if norm is None:
-                pulled = torch.bmm(own, weight.to(own))
-            else:
-                value = seen[site][..., columns].movedim(2, 0).flatten(1, 2)
-                value = value if bias is None else value - bias[:, None].to(value)
-                pulled = _pulled_heads(own, value, weight.to(own), stream.flatten(0, 1), norm)
-            self._accumulate((index, port), pulled.unflatten(1, stream.shape[:2]))
+        """Queries, keys and values of a layer: gradient @ W, then the norm's pullback, all heads in one product.
+
+        With x^ the normed stream before its gain and s its scale, the pullback of W^T g is
+        (gain * W^T g - [its mean, if centred] - x^ (g . (y - b - W bias_of_norm)) / d) / s, y being the map's output.
+        """
+        folded = self._folded(index)
+        stream = seen[stream_site(index)].flatten(0, 1)
+        gradient, value = (self._by_head(index, tensors) for tensors in (given, seen))
+        if gradient is None or value is None:
+            return
+        key = (index, "heads")
+        if key not in self.totals:
+            self.totals[key] = stream.new_zeros(len(folded.weight), *stream.shape)
+        if folded.norm is None:
+            self.totals[key].baddbmm_(gradient, folded.weight)
+            return
+        scale, unit = _scale(stream, folded.norm)
+        along = (gradient * (value - folded.offset[:, None])).sum(2) / (stream.shape[1] * scale[:, 0])
+        self.totals[key].baddbmm_(gradient / scale, folded.weight)
+        self.totals[key].addcmul_(unit[None], along[..., None], value=-1)
+
+    def _by_head(self, index: int, tensors: Mapping[str, Tensor | None]) -> Float[Tensor, "head row d_head"] | None:
+        """The maps' outputs (or gradients there), queries, then keys, then values; None where nothing came back."""
+        parts = []
+        for _, projection in projections(self.wired.parts.layers[index]):
+            tensor = tensors[projected_site(index, projection.module)]
+            if tensor is None:
+                return None
+            parts.append(tensor.flatten(0, 1)[:, projection.columns.to(tensor.device)].movedim(1, 0))
+        return torch.cat(parts)
+
+    def _folded(self, index: int) -> _Folded:
+        """The maps of a layer with the norm's gain (and centring) folded in, made once for a network."""
+        known = self.wired.network._cache.setdefault("folded", {})
+        if index not in known:
+            weights = self.wired.weights[index]
+            known[index] = _fold(weights.read, weights.bias, self.wired.norm(weights.attn_norm))
+        return known[index]
 
     def scores(self, clean: Sources, other: Sources) -> Float[Tensor, "pair source target"]:
-        """The gradients against every source's difference."""
-        graph, wired = self.wired.graph, self.wired
-        count = len(self.pairs)
+        """The gradients against every source's difference: one product for several layers' targets at once."""
+        graph, count = self.wired.graph, len(self.pairs)
         result = torch.zeros(count, *graph.possible.shape)
-        differences = _differences(wired, clean, other)
-        for (layer, port), total in self.totals.items():
-            columns = graph.layer_targets(layer, (port,))
-            upstream = graph.targets[columns[0]].upstream
-            flat = total.movedim(1, 0).flatten(2)  # [pair target pos*d]
+        differences = _differences(self.wired, clean, other)
+        for keys in _blocks(list(self.totals)):
+            columns = [column for key in keys for column in _columns(graph, key)]
+            upstream = max(graph.targets[column].upstream for column in columns)
+            flat = torch.cat([self.totals[key].unflatten(1, (count, -1)) for key in keys]).movedim(1, 0).flatten(2)
             product = torch.bmm(differences[:, :upstream], flat.transpose(1, 2).to(differences))
             result[:, :upstream, columns] = product.float().cpu()
-        return result
+        return result * graph.possible
 
 
-def _pulled_heads(gradient: Tensor, value: Tensor, weight: Tensor, stream: Tensor, norm: NormMath) -> Tensor:
-    """W^T gradient through the norm for all heads: with x^ the normed stream before gain and s its scale,
+@dataclass(frozen=True, eq=False)
+class _Folded:
+    """A layer's maps behind a norm: ``weight`` [head d_head d] and what of their outputs is no function of x."""
 
-    (gain * W^T g - [mean of it, if centred] - x^ (g . (y - b - W bias)) / d) / s, where y is the map's own output.
-    """
-    scale, unit = _scale(stream, norm)
+    weight: Tensor
+    offset: Tensor
+    norm: NormMath | None
+
+
+def _fold(reads: Sequence[Tensor], biases: Sequence[Tensor | None], norm: NormMath | None) -> _Folded:
+    weight = torch.cat(list(reads))
+    offset = torch.cat([read.new_zeros(read.shape[:2]) if bias is None else bias for bias, read in zip(biases, reads)])
+    if norm is None:
+        return _Folded(weight, offset, None)
     folded = weight * norm.gain.to(weight)
     if norm.centred:
         folded = folded - folded.mean(2, keepdim=True)
     if norm.bias is not None:
-        value = value - (weight @ norm.bias.to(weight))[:, None]
-    along = (gradient * value).sum(2) / stream.shape[1]
-    pulled = torch.bmm(gradient / scale, folded)
-    return pulled.addcmul_(unit[None], (along / scale[:, 0])[..., None], value=-1)
+        offset = offset + weight @ norm.bias.to(weight)
+    return _Folded(folded, offset, norm)
+
+
+def _blocks(keys: list[tuple[int, str]], layers: int = 4) -> list[list[tuple[int, str]]]:
+    """Keys of neighbouring layers together: matrices that are wide enough to multiply fast."""
+    found: dict[int, list[tuple[int, str]]] = {}
+    for key in keys:
+        found.setdefault(key[0] // layers, []).append(key)
+    return list(found.values())
+
+
+def _columns(graph: EdgeGraph, key: tuple[int, str]) -> list[int]:
+    return graph.layer_targets(key[0], ("q", "k", "v") if key[1] == "heads" else (key[1],))
 
 
 def _scale(stream: Tensor, norm: NormMath) -> tuple[Tensor, Tensor]:

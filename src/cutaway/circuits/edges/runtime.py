@@ -36,7 +36,7 @@ from cutaway.circuits.edges.wiring import (
 )
 from cutaway.errors import BadInput
 from cutaway.networks.edits import Edit, Replace
-from cutaway.networks.network import Batch
+from cutaway.networks.network import Batch, Run
 
 Keep = Float[Tensor, "*copy source target"] | Bool[Tensor, "*copy source target"]
 
@@ -66,18 +66,27 @@ class Sources:
         return self if count == 1 else self.map(lambda value: value.repeat(count, 1, 1))
 
 
-def record(wired: Wired, batch: Batch) -> Sources:
-    """What every source writes on a batch; the pass stops after the last of them."""
+def source_sites(wired: Wired) -> list[str]:
+    """Where sources write."""
     layers = wired.parts.layers
-    capture = [embed_site(name) for name, _ in wired.parts.embeds]
-    capture += [heads_site(layer.index) for layer in layers]
-    capture += [mlp_out_site(layer.index) for layer in layers if layer.mlp is not None]
-    run = wired.network.run(batch, capture=capture, stop_at=True)
+    sites = [embed_site(name) for name, _ in wired.parts.embeds]
+    sites += [heads_site(layer.index) for layer in layers]
+    return sites + [mlp_out_site(layer.index) for layer in layers if layer.mlp is not None]
+
+
+def sources_of(wired: Wired, run: Run, count: int) -> Sources:
+    """What every source wrote in a pass that captured :func:`source_sites`."""
+    layers = wired.parts.layers
     return Sources(
-        tuple(_batched(run[embed_site(name)], len(batch)) for name, _ in wired.parts.embeds),
+        tuple(_batched(run[embed_site(name)], count) for name, _ in wired.parts.embeds),
         tuple(run[heads_site(layer.index)] for layer in layers),
         tuple(run[mlp_out_site(layer.index)] if layer.mlp is not None else None for layer in layers),
     )
+
+
+def record(wired: Wired, batch: Batch) -> Sources:
+    """What every source writes on a batch; the pass stops after the last of them."""
+    return sources_of(wired, wired.network.run(batch, capture=source_sites(wired), stop_at=True), len(batch))
 
 
 def _batched(value: Tensor, count: int) -> Tensor:
