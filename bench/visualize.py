@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from bench.timing import paired
 from cutaway.features.visualize import (
-    Canvas,
     Effort,
+    ImageSpec,
     best_activations,
     channel,
     for_field,
@@ -204,7 +204,7 @@ def step_cost(network, sizes):
 
 def _stepping(network, sizes, effort):
     units = list(range(sizes.batch))
-    image = fourier(Canvas((sizes.canvas, sizes.canvas), tuple(units)))
+    image = fourier(ImageSpec((sizes.canvas, sizes.canvas), tuple(units)))
     objective, moved = channel(sizes.site, units), for_field(40)
     return lambda: optimize(network, objective, image, effort=effort, transforms=moved)
 

@@ -17,7 +17,7 @@ from cutaway.audits.findings import AuditResult, NotTestable, RuleResult
 from cutaway.audits.rules import AuditContext, Rule, profile_named, rules_for, silent
 from cutaway.errors import BadInput
 from cutaway.errors import NotTestable as NotTestableError
-from cutaway.features import FeatureCard, explain_many
+from cutaway.features import Effort, FeatureCard, explain_many
 from cutaway.networks import Network
 from cutaway.observe import Observation
 from cutaway.observe import observe as stream
@@ -73,14 +73,22 @@ def feature(
     *,
     atlas: Atlas | str | Path | None = None,
     stimuli: StimulusSet | None = None,
+    visualize: bool = False,
+    steps: int = 64,
+    tune: str | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> FeatureCard:
-    """The card of one feature: examples, distribution, effects, weights, polysemanticity, with their nulls."""
+    """The card of one feature: examples, distribution, effects, weights, polysemanticity, with their nulls.
+
+    ``visualize`` adds a picture made for it in ``steps`` of gradient ascent, ``tune`` its tuning to a kind of drawing
+    (``"curves"``): units of feature maps only, and both take time.
+    """
+    effort = Effort(visualize=visualize, steps=steps, tune=tune)
     store = _atlas(atlas)
     store.bind(network.name, network.fingerprint)
     shown = _stimuli(network, stimuli)
-    (card,) = explain_many(network, [address], stimuli=shown, atlas=store, seed=seed, progress=progress)
+    (card,) = explain_many(network, [address], stimuli=shown, atlas=store, seed=seed, effort=effort, progress=progress)
     store.cards.put(_card_row(card, network, shown, seed))
     return card
 

@@ -62,6 +62,22 @@ def test_files_are_what_their_names_say(tmp_path):
         to_bytes(figure, "pdf")
 
 
+def test_a_figure_shows_itself_in_a_notebook():
+    shown = kernel_tiles(KERNELS, ["a:0", "a:1"])._repr_png_()
+    assert shown == to_bytes(kernel_tiles(KERNELS, ["a:0", "a:1"]), "png", dpi=100)
+    assert Image.open(io.BytesIO(shown)).format == "PNG"
+
+
+def test_a_scale_that_ends_early_says_so():
+    matrix = torch.tensor([[1.0, -1.0], [0.0, 4.0]])  # the median magnitude is 1
+    cut, whole = (
+        to_bytes(weight_matrix(matrix, source="a", target="b", note="of all", saturate=share), "svg").decode()
+        for share in (0.5, 1.0)
+    )
+    assert ">≥ +1<" in cut and ">≤ −1<" in cut and ">of all<" in cut
+    assert ">+4<" in whole and ">−4<" in whole and "≥" not in whole
+
+
 def test_the_same_picture_is_the_same_bytes():
     first, again = (to_bytes(kernel_tiles(KERNELS, ["a:0", "a:1"]), kind) for kind in ("svg", "svg"))
     assert first == again and b"<dc:date>" not in first

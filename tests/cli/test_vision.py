@@ -1,6 +1,7 @@
 """tune and families on a small network of a user's own code."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Run = Callable[..., Any]
@@ -45,3 +46,28 @@ def test_bad_input_says_what_to_do(cutaway: Run, own: Run) -> None:
         ran = cutaway(*words)
         assert ran.code == code, (words, ran.stderr)
         assert said in ran.stderr and len(ran.stderr.strip().splitlines()[-1]) > 20
+
+
+def test_a_card_with_picture_and_tuning(cutaway: Run, own: Run, images: str) -> None:
+    words = ("feature", own("image"), "1:0", "--stimuli", images, "--visualize", "--steps", "2", "--tune", "lines")
+    ran = cutaway(*words, "--html", "card.html", "--json", "--quiet")
+    assert ran.code == 0, ran.stderr
+    (card,) = ran.document["cards"]
+    assert card["visualization"]["image"].startswith("data:image/png;base64,")
+    assert card["visualization"]["steps"] == 2 and card["visualization"]["natural"] == 5
+    assert card["tuning"].keys() >= NAMES and card["tuning"]["kind"] == "lines" and card["tuning"]["unit"] == 0
+    html = Path("card.html").read_text()
+    assert card["visualization"]["image"] in html and "Tuning to lines" in html
+    shown = cutaway(*words, "--quiet").stdout
+    assert "made in 2 steps" in shown and "strength" in shown
+
+
+def test_a_card_that_cannot_have_them(cutaway: Run, own: Run, images: str) -> None:
+    for words, code, said in [
+        (("1:0", "--tune", "curvs"), 2, "did you mean curves"),
+        (("1:0", "5:0", "--visualize"), 3, "measured for feature maps: choose one, for example 3"),
+        (("5:0", "--tune", "lines"), 3, "whose axes are"),
+    ]:
+        ran = cutaway("feature", own("image"), *words, "--stimuli", images)
+        assert ran.code == code and said in " ".join(ran.stderr.split()), (words, ran.stderr)
+        assert "explaining" not in ran.stderr

@@ -10,6 +10,7 @@ from torch import Tensor
 from cutaway.errors import BadInput
 from cutaway.evidence import Measurement
 from cutaway.structure.motifs import (
+    LabelledLayers,
     Search,
     excite_inhibit_pairs,
     not_ors,
@@ -193,7 +194,7 @@ def test_a_shape_that_is_applied_to_an_object_is_found() -> None:
     kernel, sources = random_kernel(11), sparse_sources()
     kernel[3, :5] += 0.5
     kernel[12, :5] += 0.5  # a curve unit that reads curves is no application
-    found = pure_then_applied(kernel, SOURCE_LABELS, TARGET_LABELS, sources, answers(kernel, sources))
+    found = pure_then_applied(LabelledLayers(kernel, SOURCE_LABELS, TARGET_LABELS, sources, answers(kernel, sources)))
     assert [(each.shape, each.target, each.target_label) for each in found.findings] == [("curve", 3, "dog")]
     (only,) = found.findings
     assert only.weights.value > 0.8
@@ -201,14 +202,14 @@ def test_a_shape_that_is_applied_to_an_object_is_found() -> None:
     assert only.confirmation.value > 0.5
     assert found.tested == 12 + 14
     silent = torch.zeros(SAMPLES, TARGETS).uniform_(generator=torch.Generator().manual_seed(1))
-    assert not pure_then_applied(kernel, SOURCE_LABELS, TARGET_LABELS, sources, silent).findings
+    assert not pure_then_applied(LabelledLayers(kernel, SOURCE_LABELS, TARGET_LABELS, sources, silent)).findings
 
 
 def test_a_pure_unit_that_is_spread_over_others_is_found() -> None:
     kernel, sources = random_kernel(13, sources=40), sparse_sources(sources=40)
     labels: list[str | None] = ["car", "dog", "dog", "dog", *[None] * 36]
     kernel[[0, 1, 2, 4, 5], 0] = 0.6
-    found = superpositions(kernel, labels, TARGET_LABELS, sources, answers(kernel, sources))
+    found = superpositions(LabelledLayers(kernel, labels, TARGET_LABELS, sources, answers(kernel, sources)))
     assert [(each.source, each.label) for each in found.findings] == [(0, "car")]
     (only,) = found.findings
     assert {0, 1, 2, 4, 5} <= set(only.targets) <= {0, 1, 2, 3, 4, 5, 12, 13}, "never targets of its own label"
@@ -219,7 +220,9 @@ def test_a_pure_unit_that_is_spread_over_others_is_found() -> None:
     kernel[6:12, 0] = 2.0  # now it goes to its own kind, and the rest is a trickle
     assert 0 not in [
         each.source
-        for each in superpositions(kernel, labels, TARGET_LABELS, sources, answers(kernel, sources)).findings
+        for each in superpositions(
+            LabelledLayers(kernel, labels, TARGET_LABELS, sources, answers(kernel, sources))
+        ).findings
     ]
 
 
@@ -242,8 +245,8 @@ def every_search(seed: int) -> list[Search]:
         unions_over_cases(kernel, sources, targets, shuffles=40),
         not_ors(kernel, sources, targets, shuffles=99),
         excite_inhibit_pairs(kernel, antipodes(), sources, targets),
-        pure_then_applied(kernel, SOURCE_LABELS, TARGET_LABELS, sources, targets, shuffles=399),
-        superpositions(kernel, SOURCE_LABELS, TARGET_LABELS, sources, targets),
+        pure_then_applied(LabelledLayers(kernel, SOURCE_LABELS, TARGET_LABELS, sources, targets), shuffles=399),
+        superpositions(LabelledLayers(kernel, SOURCE_LABELS, TARGET_LABELS, sources, targets)),
     ]
 
 
@@ -314,4 +317,4 @@ def test_what_does_not_fit_is_one_sentence() -> None:
     with pytest.raises(BadInput, match="relate some"):
         excite_inhibit_pairs(kernel, torch.zeros(SOURCES, SOURCES, dtype=torch.bool), sources, targets)
     with pytest.raises(BadInput, match="3 labels of sources"):
-        superpositions(kernel, ["a"] * 3, TARGET_LABELS, sources, targets)
+        superpositions(LabelledLayers(kernel, ["a"] * 3, TARGET_LABELS, sources, targets))

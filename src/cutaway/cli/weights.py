@@ -317,8 +317,15 @@ def _matrix(found: _Found, title: str) -> "Figure":
         matrix[down][:, across],
         source=found.source.site, target=found.target.site,
         source_labels=[str(columns[index]) for index in across], target_labels=[str(rows[index]) for index in down],
-        title=title, saturate=0.99,
+        title=title, note=_note(found.values.shape[:2], matrix.shape), saturate=0.99,
     )  # fmt: skip
+
+
+def _note(every: "Sequence[int]", drawn: "Sequence[int]") -> str:
+    """What a matrix shows of a kernel, in words."""
+    some = f"{drawn[0]} of {every[0]} rows, {drawn[1]} of {every[1]} columns (most weight)"
+    which = "all units" if tuple(every) == tuple(drawn) else some
+    return f"sums of kernels; {which}, sorted by principal component"
 
 
 def _largest(sizes: "Tensor") -> list[int]:

@@ -24,6 +24,7 @@ from cutaway.features.edges import EdgeDecision, decompose_edges
 from cutaway.features.examples import Counts
 from cutaway.features.explain import Effort, explain, explain_many
 from cutaway.features.joint_tuning import JointTuning, joint_tuning
+from cutaway.features.portrait import Portrait, Preference
 from cutaway.features.quilts import Quilt, expected_value_shares, exponential_tail, quilt
 from cutaway.features.receptive_field import Box, ReceptiveField, receptive_field
 
@@ -39,6 +40,8 @@ __all__ = [
     "JointTuning",
     "Outputs",
     "Polysemanticity",
+    "Portrait",
+    "Preference",
     "Quilt",
     "ReceptiveField",
     "WeightTable",

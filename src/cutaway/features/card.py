@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cutaway.evidence.measurement import Measurement
+from cutaway.features.portrait import Portrait, Preference
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -186,8 +187,8 @@ class Polysemanticity:
 class FeatureCard:
     """Everything measured about one feature of one network on one set of stimuli.
 
-    ``docs/feature-card.md`` says what every number means, its unit and its null. ``visualization`` (PNG) and
-    ``tuning`` are None until they have been measured; so is ``polysemanticity`` where there are too few examples.
+    ``docs/feature-card.md`` says what every number means, its unit and its null. ``portrait`` (a picture made for the
+    feature) and ``tuning`` are None unless asked for, ``polysemanticity`` where there are too few examples.
     """
 
     address: str
@@ -204,11 +205,16 @@ class FeatureCard:
     outputs: Outputs
     weights: Weights
     polysemanticity: Polysemanticity | None
-    visualization: bytes | None = None
-    tuning: tuple[tuple[str, Measurement], ...] | None = None
+    portrait: Portrait | None = None
+    tuning: Preference | None = None
     receptive_field: tuple[int, int] | None = None  # rows and columns of the input that the feature can see
     notes: tuple[str, ...] = ()
     reproduce: str = ""
+
+    @property
+    def visualization(self) -> bytes | None:
+        """The picture made for the feature as PNG; None unless it was asked for."""
+        return None if self.portrait is None else self.portrait.png
 
     @property
     def groups(self) -> list[tuple[str, list[Example]]]:
@@ -236,8 +242,8 @@ class FeatureCard:
             "outputs": self.outputs.to_json(),
             "weights": self.weights.to_json(),
             "polysemanticity": self.polysemanticity and self.polysemanticity.to_json(),
-            "visualization": (self.visualization is not None and base64.b64encode(self.visualization).decode()) or None,
-            "tuning": self.tuning and {key: value.to_json() for key, value in self.tuning},
+            "visualization": self.portrait and self.portrait.to_json(),
+            "tuning": self.tuning and self.tuning.to_json(),
             "receptive_field": self.receptive_field and list(self.receptive_field),
             "examples": [example.to_json(pictures=pictures) for example in self.examples],
             "notes": list(self.notes),

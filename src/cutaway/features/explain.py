@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from cutaway.features.examples import Counts, pick, show
 from cutaway.features.outputs import Downstream
 from cutaway.features.pictures import Pictures
 from cutaway.features.polysemanticity import polysemanticity
+from cutaway.features.portray import check_wish, portraits, preferences
 from cutaway.features.stored import Choice, choose, observed, stored_distribution
 from cutaway.features.weights import strongest_weights
 from cutaway.networks.network import Network
@@ -44,7 +45,7 @@ SIGNED_THRESHOLD = 0.1
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a card may cost."""
+    """How much a card may cost; ``visualize`` (with so many ``steps``) and ``tune`` (a kind of drawing) cost extra."""
 
     counts: Counts = field(default_factory=Counts)
     stimuli: int = 48  # drawn at random from a larger set
@@ -52,6 +53,9 @@ class Effort:
     nulls: int = 8  # of these, how many are ablated one by one
     batch_size: int = 8
     max_tokens: int = MAX_TOKENS
+    visualize: bool = False
+    steps: int = 64
+    tune: str | None = None
 
 
 def explain(
@@ -83,9 +87,12 @@ def explain_many(
 
     ``stimuli`` is a stimulus set or a list of texts, pictures or tensors. All addresses are checked before anything
     is run: an unknown site or basis raises :class:`UnknownName`, a unit out of range or an empty set :class:`BadInput`.
+    A picture or tuning of a site that has none raises as :func:`cutaway.features.portray.check_wish` says.
     """
     shown = as_stimulus_set(stimuli)
     checked = [check_address(network, address, _bases(atlas)) for address in addresses]
+    for name in dict.fromkeys(address.site for address in checked):
+        check_wish(network, name, visualize=effort.visualize, tune=effort.tune, steps=effort.steps)
     sites = {name: known_width(network, network.site(name), shown) for name in dict.fromkeys(a.site for a in checked)}
     for address in checked:
         _check_unit(sites[address.site], address)
@@ -133,7 +140,31 @@ def _cards_of_site(
     for done, unit in enumerate(dict.fromkeys(units)):
         progress(done, len(units), f"explaining {site.name}:{unit}")
         cards[Address(site.name, unit)] = maker.card(unit)
-    return cards
+    return _with_looks(network, site, cards, stimuli, seed, effort, progress)
+
+
+def _with_looks(
+    network: Network,
+    site: Site,
+    cards: dict[Address, FeatureCard],
+    stimuli: StimulusSet,
+    seed: int,
+    effort: Effort,
+    progress: Progress,
+) -> dict[Address, FeatureCard]:
+    """The cards with the pictures and the tuning that were asked for; all units of the site share the passes."""
+    units = [address.unit for address in cards]
+    looks, prefers = {}, {}
+    if effort.visualize:
+        natural = stimuli.take(effort.stimuli, seed=seed)
+        counts = {"others": effort.nulls, "compared": effort.peers, "steps": effort.steps}
+        looks = portraits(network, site, units, natural, **counts, seed=seed, progress=progress)
+    if effort.tune is not None:
+        prefers = preferences(network, site, units, effort.tune, stimuli, seed=seed, progress=progress)
+    return {
+        address: replace(card, portrait=looks.get(address.unit), tuning=prefers.get(address.unit))
+        for address, card in cards.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +229,8 @@ class _Maker:
             polysemanticity=polysemanticity(network, self.fair, unit, self.others, self.pictures[1], seed=self.seed),
             receptive_field=self._field(),
             notes=(*network.notes, *filter(None, [self.note]), *_notes(activity, unit, picks)),
-            reproduce=f"cutaway feature {network.source or network.name} {site.name}:{unit} --seed {self.seed}",
+            reproduce=f"cutaway feature {network.source or network.name} {site.name}:{unit} --seed {self.seed}"
+            + _wishes(self.effort),
         )
 
     def _distribution(self, unit: int) -> Distribution:
@@ -209,6 +241,12 @@ class _Maker:
     def _field(self) -> tuple[int, int] | None:
         found = self.pictures[0].field(0) if self.pictures[0] is not None else None
         return None if found is None else found.first.size
+
+
+def _wishes(effort: Effort) -> str:
+    """The options of the command line that ask for what this effort adds."""
+    picture = f" --visualize --steps {effort.steps}" if effort.visualize else ""
+    return picture if effort.tune is None else f"{picture} --tune {effort.tune}"
 
 
 def distribution(values: Float[np.ndarray, "stimulus sample"]) -> Distribution:

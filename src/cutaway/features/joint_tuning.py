@@ -103,10 +103,10 @@ def joint_tuning(
     if len(chosen) < 3:
         raise NotTestable(f"{checked} is above zero on {len(chosen)} of the stimuli; turning needs three examples.")
     angles = np.arange(steps) * (360 / steps)
-    canvas = _canvas(network, site)
+    square = _square(network, site)
     generator = torch.Generator().manual_seed(seed)
     copies = [
-        np.stack([_read(network, site, units, canvas, place, angles, noise, batch_size, generator) for place in chosen])
+        np.stack([_read(network, site, units, square, place, angles, noise, batch_size, generator) for place in chosen])
         for _ in range(2)
     ]
     tuned = tuple(
@@ -184,7 +184,7 @@ def _centre(box: Box) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Canvas:
+class CentredSquare:
     """A square input just larger than the receptive field, and the map position whose field is nearest its middle."""
 
     size: int
@@ -192,7 +192,7 @@ class Canvas:
     centre: tuple[float, float]
 
 
-def _canvas(network: Network, site: Site) -> Canvas:
+def _square(network: Network, site: Site) -> CentredSquare:
     """The smallest canvas (a multiple of 32 pixels) on which a position sees no border."""
     field = receptive_field(network, site, (_CANVAS_STEP, _CANVAS_STEP))
     start = 0 if field is None else max(field.first.size) // _CANVAS_STEP * _CANVAS_STEP
@@ -200,7 +200,7 @@ def _canvas(network: Network, site: Site) -> Canvas:
         field = receptive_field(network, site, (size, size))
         place = None if field is None else _middle(field, size)
         if place is not None and field is not None:
-            return Canvas(size, place, _centre(field.at(*place)))
+            return CentredSquare(size, place, _centre(field.at(*place)))
     raise NotTestable(
         f"Units of {site.name} see the whole input or too much of it, so pictures cannot be turned for them."
     )
@@ -245,19 +245,19 @@ def _read(
     network: Network,
     site: Site,
     units: Sequence[int],
-    canvas: Canvas,
+    square: CentredSquare,
     place: Place,
     angles: Float[np.ndarray, " angle"],
     noise: float | int,
     batch_size: int,
     generator: torch.Generator,
 ) -> Float[np.ndarray, "angle unit"]:
-    """The units at the canvas's position on one example at all angles, with fresh pixel noise."""
+    """The units at the position of the square on one example at all angles, with fresh pixel noise."""
     picture = torch.from_numpy(place.picture).permute(2, 0, 1).float()
-    y, x = canvas.position
+    y, x = square.position
     read: list[np.ndarray] = []
     for some in torch.from_numpy(angles).split(batch_size):
-        pixels = turned(picture, place.centre, some, canvas.size, canvas.centre)
+        pixels = turned(picture, place.centre, some, square.size, square.centre)
         noisy = pixels + noise * torch.randn(pixels.shape, generator=generator)
         run = network.run(network.prepare_rgb(noisy.to(network.device)), capture=[site.name], stop_at=True)
         read.append(run[site.name][:, list(units), y, x].detach().double().cpu().numpy())

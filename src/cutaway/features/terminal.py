@@ -41,6 +41,7 @@ def _facts(card: FeatureCard) -> Table:
         ("fires", measured(card.firing_rate, share=True)),
         ("activations", _activations(card)),
         ("kinds", _kinds(card)),
+        *_looks(card),
         ("downstream", " ".join(filter(None, (card.outputs.summary, card.outputs.reason)))),
         *((f"  {what}", measured(value, share=what.startswith("share"))) for what, value in card.outputs.measures),
     ]  # fmt: skip
@@ -60,6 +61,19 @@ def _kinds(card: FeatureCard) -> str:
         return "not measured: it is active on fewer than 8 stimuli"
     text = f"{found.modes} mode{'s' if found.modes > 1 else ''}; separation {measured(found.separation)}"
     return text if found.among_units is None else f"{text}; among units p = {number(found.among_units.p)}"
+
+
+def _looks(card: FeatureCard) -> list[tuple[str, str]]:
+    """One line each for what was asked for in addition."""
+    rows, made, tuned = [], card.portrait, card.tuning
+    if made is not None:
+        rank = measured(made.rank, share=True)
+        text = f"made in {made.steps} steps: activation {number(made.activation)} ({number(made.sigma)} σ); "
+        rows.append(("picture", f"{text}rank among {made.natural} natural pictures {rank}"))
+    if tuned is not None:
+        facts = ", ".join(f"{name} {number(value)}{unit}" for name, value, unit in tuned.facts)
+        rows.append(("tuning", f"{tuned.unit.kind}: {facts}; strength {measured(tuned.strength)} drawings"))
+    return rows
 
 
 def _sparkline(counts: tuple[int, ...]) -> str:

@@ -9,6 +9,7 @@ how much was tried.
 from cutaway.structure.families import Compression, Families, Family, compression, find_families
 from cutaway.structure.motifs import (
     ExciteInhibit,
+    LabelledLayers,
     NotOr,
     PureThenApplied,
     Search,
@@ -26,6 +27,7 @@ __all__ = [
     "ExciteInhibit",
     "Families",
     "Family",
+    "LabelledLayers",
     "NotOr",
     "PureThenApplied",
     "Search",

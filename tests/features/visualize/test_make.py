@@ -11,8 +11,8 @@ from torch import nn
 from cutaway.errors import BadInput, NotTestable, UnknownName
 from cutaway.features.visualize import (
     NONE,
-    Canvas,
     Effort,
+    ImageSpec,
     Objective,
     Transforms,
     alignment,
@@ -176,7 +176,7 @@ def test_canvases_follow_the_receptive_field() -> None:
 
 
 def run(network: Network, objective: Objective, count: int, steps: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
-    image = fourier(Canvas((24, 24), tuple(range(count))))
+    image = fourier(ImageSpec((24, 24), tuple(range(count))))
     history = optimize(network, objective, image, transforms=NONE, effort=Effort(steps=steps))
     return image.rgb().detach(), history
 

@@ -8,11 +8,20 @@ import pytest
 import torch
 
 from cutaway.errors import BadInput, UnknownName
-from cutaway.features.visualize import Canvas, Image, fourier, natural_spectrum, phase, pixels, seeds_for, spectrum_of
+from cutaway.features.visualize import (
+    Image,
+    ImageSpec,
+    fourier,
+    natural_spectrum,
+    phase,
+    pixels,
+    seeds_for,
+    spectrum_of,
+)
 from cutaway.features.visualize.colours import COLOURS, from_rgb, to_rgb
 from cutaway.features.visualize.parametrize import frequency_scale, parametrization
 
-CANVAS = Canvas((8, 6), (1, 2))
+CANVAS = ImageSpec((8, 6), (1, 2))
 
 
 def test_frequencies_are_scaled_by_their_length() -> None:
@@ -24,7 +33,7 @@ def test_frequencies_are_scaled_by_their_length() -> None:
 
 
 def test_a_single_frequency_is_a_wave() -> None:
-    image = fourier(Canvas((8, 8), (0,), gray=True))
+    image = fourier(ImageSpec((8, 8), (0,), gray=True))
     (theta,) = image.parameters
     with torch.no_grad():
         theta.zero_()
@@ -44,7 +53,7 @@ def test_colours_are_lucids_and_invert() -> None:
 
 @pytest.mark.parametrize("make", [fourier, phase, pixels])
 def test_images_are_in_range_and_reachable(make) -> None:
-    image: Image = make(Canvas((16, 12), (1, 2, 3), alpha=True))
+    image: Image = make(ImageSpec((16, 12), (1, 2, 3), alpha=True))
     rgb, alpha = image.rgb(), image.alpha()
     assert rgb.shape == (3, 3, 16, 12) and alpha.shape == (3, 1, 16, 12) and len(image) == 3
     assert rgb.min() >= 0 and rgb.max() <= 1
@@ -60,14 +69,14 @@ def test_the_start_is_nearly_gray(make) -> None:
 
 @pytest.mark.parametrize("make", [fourier, phase, pixels])
 def test_a_start_depends_on_its_own_seed_alone(make) -> None:
-    together = make(Canvas((8, 8), (5, 6))).rgb()
-    assert torch.equal(together[1:], make(Canvas((8, 8), (6,))).rgb())
+    together = make(ImageSpec((8, 8), (5, 6))).rgb()
+    assert torch.equal(together[1:], make(ImageSpec((8, 8), (6,))).rgb())
     assert not torch.equal(together[0], together[1])
 
 
 @pytest.mark.parametrize("make", [fourier, phase, pixels])
 def test_gray_images_have_no_colour(make) -> None:
-    rgb = make(Canvas((8, 8), (5,), gray=True)).rgb()
+    rgb = make(ImageSpec((8, 8), (5,), gray=True)).rgb()
     assert torch.equal(rgb[:, 0], rgb[:, 1]) and torch.equal(rgb[:, 0], rgb[:, 2])
 
 
@@ -79,7 +88,7 @@ def magnitudes(image: Image) -> torch.Tensor:
 
 def test_phases_change_and_magnitudes_do_not() -> None:
     spectrum = natural_spectrum((16, 16))
-    image = phase(Canvas((16, 16), (1,)), spectrum=spectrum)
+    image = phase(ImageSpec((16, 16), (1,)), spectrum=spectrum)
     before, picture = magnitudes(image), image.rgb()
     with torch.no_grad():
         image.parameters[0].add_(torch.randn(image.parameters[0].shape))

@@ -38,11 +38,13 @@ def weight_matrix(
     source_angles: Sequence[float] = (),
     target_angles: Sequence[float] = (),
     title: str = "",
+    note: str = "",
     saturate: float = 1.0,
 ) -> Figure:
     """A sorted matrix (rows are targets) as a heat map; with angles in degrees, these are what the axes show.
 
-    The scale ends at the ``saturate`` quantile of magnitudes (1: the largest), beyond which colours stay the same.
+    The scale ends at the ``saturate`` quantile of magnitudes (1: the largest), beyond which colours stay the same; the
+    legend says so. ``note`` stands in small letters below the title.
     """
     for size, words, angles, side in (
         (matrix.shape[0], target_labels, target_angles, "row"),
@@ -53,7 +55,7 @@ def weight_matrix(
     values = matrix.detach().double().cpu().numpy()
     end = largest(values, saturate)
     width, height = _inches(values.shape)
-    total = (width + 2.3, height + 1.35)
+    total = (width + 2.4, height + 1.4)
     with settings():
         figure = new_figure(*total)
         axes = figure.add_axes((0.95 / total[0], 0.75 / total[1], width / total[0], height / total[1]))
@@ -64,8 +66,10 @@ def weight_matrix(
         axes.set_xlabel(f"{source}{' (preferred angle)' if source_angles else ''}", fontsize=9)
         axes.set_ylabel(f"{target}{' (preferred angle)' if target_angles else ''}", fontsize=9)
         figure.text(0.95 / total[0], 1 - 0.2 / total[1], title, fontsize=11, weight="bold", va="top")
+        figure.text(0.95 / total[0], 1 - 0.42 / total[1], note, fontsize=7.5, color=FAINT, va="top")
         long = min(height - 0.3, 2.4)
-        legend(figure, (1 - 0.75 / total[0], 0.9 / total[1], 0.15 / total[0], long / total[1]), end, "weight")
+        box = (1 - 0.85 / total[0], 0.9 / total[1], 0.15 / total[0], long / total[1])
+        legend(figure, box, end, "weight", beyond=bool(np.abs(values).max() > end))
     return figure
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +46,22 @@ def settings() -> Any:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty white figure of that many inches, outside of any global state."""
+    """An empty white figure of that many inches, outside of any global state; a notebook shows it as it is saved."""
+    return _drawing()(figsize=(width, height), facecolor="white", dpi=100)
+
+
+@cache
+def _drawing() -> type[Figure]:
+    """The class of these figures, made at first use because Matplotlib is loaded only to draw."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), facecolor="white", dpi=100)
+    class Drawing(Figure):
+        """A figure that shows itself in notebooks; Matplotlib's own does so only after ``import matplotlib.pyplot``."""
+
+        def _repr_png_(self) -> bytes:
+            return to_bytes(self, "png", dpi=100)
+
+    return Drawing
 
 
 def largest(values: Float[np.ndarray, ...], quantile: float = 1.0) -> float:
@@ -68,14 +81,18 @@ def signed_image(axes: Axes, values: Float[np.ndarray, "y x"], end: float) -> An
     return image
 
 
-def legend(figure: Figure, box: Sequence[float], end: float, name: str) -> None:
-    """A vertical colour scale at ``box`` (left, bottom, width, height in shares of the figure), its ends in words."""
+def legend(figure: Figure, box: Sequence[float], end: float, name: str, *, beyond: bool = False) -> None:
+    """A vertical colour scale at ``box`` (left, bottom, width, height in shares of the figure), its ends in words.
+
+    ``beyond`` says that some values lie outside of the scale and have the colour of its end.
+    """
     axes = figure.add_axes((box[0], box[1], box[2], box[3]))
     signed_image(axes, np.linspace(end, -end, 64)[:, None], end)
     axes.set_aspect("auto")
     axes.set_xticks([])
     axes.yaxis.tick_right()
-    axes.set_yticks([0, 31.5, 63], [f"+{end:.2g}", "0", f"−{end:.2g}"], fontsize=8)
+    more, less = ("≥ ", "≤ ") if beyond else ("", "")
+    axes.set_yticks([0, 31.5, 63], [f"{more}+{end:.2g}", "0", f"{less}−{end:.2g}"], fontsize=8)
     axes.tick_params(length=0, pad=3)
     axes.set_title("excites", fontsize=8, color=POSITIVE, pad=3)
     axes.set_xlabel("inhibits", fontsize=8, color=NEGATIVE, labelpad=3)

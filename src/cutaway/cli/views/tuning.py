@@ -16,7 +16,7 @@ MOST = 40
 def view(tuning: Tuning, fine: Sequence[RadialTuning] = (), *, every: bool = False) -> RenderableType:
     """A head line, the units (strongest evidence first) and what the null networks gave."""
     shown = list(tuning.rows) if every else [row for row in tuning.rows if _counts(row)]
-    shown.sort(key=lambda row: (-_strength(row), row.unit))
+    shown.sort(key=lambda row: (-row.strength, row.unit))
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     columns = ["unit", "angle", "width", "echo", "line/curve", "peak", "coherence", "p", "best drawing"]
     for name in columns:
@@ -50,10 +50,6 @@ def _judged(tuning: Tuning) -> bool:
 
 def _counts(row: UnitTuning) -> bool:
     return bool(row.passes) if row.passes is not None else math.isnan(row.p) or row.p <= P
-
-
-def _strength(row: UnitTuning) -> float:
-    return row.peak_sigma if math.isnan(row.coherence) else row.coherence
 
 
 def _cells(row: UnitTuning) -> list[str]:

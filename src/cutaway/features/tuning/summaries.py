@@ -45,6 +45,11 @@ class UnitTuning:
     best: Mapping[str, float] = field(default_factory=dict)
     invariance: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def strength(self) -> float:
+        """What ``p`` compares: ``coherence``, or ``peak_sigma`` for drawings that do not turn; natural sigma."""
+        return self.peak_sigma if np.isnan(self.coherence) else self.coherence
+
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values; NaN becomes None."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}

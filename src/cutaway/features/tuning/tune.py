@@ -99,7 +99,7 @@ def tune(
         world = _NULLS[name](network, seed + number)
         null = _rows(world, site, view, chosen, natural_scale(world, site, stimuli, seed=seed))
         found.append(
-            NullTuning(name, seed + number, sum(bool(row.passes) for row in null), tuple(map(_statistic, null)))
+            NullTuning(name, seed + number, sum(bool(row.passes) for row in null), tuple(row.strength for row in null))
         )
     rows = _with_p(rows, found)
     return Tuning(
@@ -127,15 +127,11 @@ def _rows(network: Network, site: str, view: View, chosen: Drawings, scale: Natu
     return tuple(replace(row, passes=criterion.passes(row)) for row in rows)
 
 
-def _statistic(row: UnitTuning) -> float:
-    return row.peak_sigma if np.isnan(row.coherence) else row.coherence
-
-
 def _with_p(rows: tuple[UnitTuning, ...], nulls: Sequence[NullTuning]) -> tuple[UnitTuning, ...]:
     if not nulls:
         return rows
     pooled = np.concatenate([null.statistic for null in nulls])
-    observed = np.array([_statistic(row) for row in rows])
+    observed = np.array([row.strength for row in rows])
     null = np.broadcast_to(pooled[:, None], (len(pooled), len(observed)))
     p = permutation_p_units(observed, null, alternative="greater")
     return tuple(replace(row, p=float(value)) for row, value in zip(rows, p))

@@ -26,7 +26,7 @@ from cutaway.features.visualize.comparisons import (
 from cutaway.features.visualize.make import OBJECTIVES, best_activations, visualize
 from cutaway.features.visualize.objectives import (
     Objective,
-    View,
+    Step,
     channel,
     direction,
     gray_distance,
@@ -34,7 +34,7 @@ from cutaway.features.visualize.objectives import (
     neuron,
     paid_by_opacity,
 )
-from cutaway.features.visualize.parametrize import PARAMETRIZATIONS, Canvas, Image, fourier, phase, pixels, seeds_for
+from cutaway.features.visualize.parametrize import PARAMETRIZATIONS, Image, ImageSpec, fourier, phase, pixels, seeds_for
 from cutaway.features.visualize.redirect import redirected
 from cutaway.features.visualize.result import Visualization, contact_sheet
 from cutaway.features.visualize.spectrum import Spectrum, natural_spectrum, spectrum_of
@@ -48,15 +48,15 @@ __all__ = [
     "PARAMETRIZATIONS",
     "STRONG",
     "WEAK",
-    "Canvas",
     "Effort",
     "Image",
+    "ImageSpec",
     "Natural",
     "Objective",
     "Sanity",
     "Spectrum",
+    "Step",
     "Transforms",
-    "View",
     "Visualization",
     "activations",
     "alignment",

@@ -15,7 +15,7 @@ from torch.nn import functional
 from cutaway.errors import BadInput
 from cutaway.features.collect import Progress, silent
 from cutaway.features.visualize.canvas import check_site
-from cutaway.features.visualize.objectives import Objective, Reference, View
+from cutaway.features.visualize.objectives import Objective, Reference, Step
 from cutaway.features.visualize.parametrize import Image, background
 from cutaway.features.visualize.redirect import redirected
 from cutaway.features.visualize.transforms import GRAY, STRONG, Transforms, Warp
@@ -145,8 +145,8 @@ def _scored(
     size = (int(rgb.shape[-2]), int(rgb.shape[-1]))
     shown = rgb if alpha is None else composed(rgb, alpha, background(size, generator).to(rgb))
     acts, output = _seen(network, objective, warp(shown), effort)
-    view = View(acts, rgb, output, alpha, partial(_reference, network, warp, size))
-    return objective(view)
+    seen = Step(acts, rgb, output, alpha, partial(_reference, network, warp, size))
+    return objective(seen)
 
 
 def composed(rgb: Tensor, alpha: Tensor, behind: Tensor | float) -> Tensor:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cutaway.errors import BadInput
-from cutaway.features.visualize.objectives import Objective, View, _check_width, _cosine_power
+from cutaway.features.visualize.objectives import Objective, Step, _check_width, _cosine_power
 
 
 def diversity(site: str, *, groups: Sequence[int] | None = None) -> Objective:
@@ -20,8 +20,8 @@ def diversity(site: str, *, groups: Sequence[int] | None = None) -> Objective:
     the images that must differ (default: all); Olah et al. 2017, "Feature Visualization", section "Diversity".
     """
 
-    def score(view: View) -> Tensor:
-        maps = view.at(site).flatten(2)
+    def score(step: Step) -> Tensor:
+        maps = step.at(site).flatten(2)
         grams = (maps @ maps.transpose(1, 2)).flatten(1)
         grams = grams / grams.norm(dim=1, keepdim=True).clamp(min=1e-12)
         return -(grams @ grams.T * _others(groups, len(maps)).to(maps)).sum(1)
@@ -37,9 +37,9 @@ def interpolation(first: Objective, second: Objective, items: int) -> Objective:
     if items < 2:
         raise BadInput(f"An interpolation over {items} image was asked for; ask for at least 2.")
 
-    def score(view: View) -> Tensor:
-        share = torch.linspace(0, 1, items, device=view.pixels.device)
-        return (1 - share) * first(view) + share * second(view)
+    def score(step: Step) -> Tensor:
+        share = torch.linspace(0, 1, items, device=step.pixels.device)
+        return (1 - share) * first(step) + share * second(step)
 
     both = first.sites | second.sites
     text = f"from {first.text} to {second.text} in {items} images"
@@ -52,8 +52,8 @@ def alignment(site: str) -> Objective:
     Keeps features of an interpolation at the same place. Needs at least two images.
     """
 
-    def score(view: View) -> Tensor:
-        maps = view.at(site).flatten(1)
+    def score(step: Step) -> Tensor:
+        maps = step.at(site).flatten(1)
         gap = (maps[1:] - maps[:-1]).square().mean(1) / 2
         none = gap.new_zeros(1)
         return -(torch.cat([gap, none]) + torch.cat([none, gap]))
@@ -67,8 +67,8 @@ def caricature(site: str, picture: Float[Tensor, "3 y x"], *, power: float | int
     The picture passes through the same transform as the image at every step; Lucid's ``dot_compare``.
     """
 
-    def score(view: View) -> Tensor:
-        return _compared(view.at(site), view.reference(picture, site).acts, power)
+    def score(step: Step) -> Tensor:
+        return _compared(step.at(site), step.reference(picture, site).acts, power)
 
     return Objective(f"caricature {site}, cosine power {power:g}", score, frozenset({site}))
 
@@ -87,11 +87,11 @@ def attributed(
     contributes to first order (Cammarata et al. 2020, "Curve Detectors", use |W * h| for the layer before).
     """
 
-    def score(view: View) -> Tensor:
-        reference = view.reference(picture, site, target)
+    def score(step: Step) -> Tensor:
+        reference = step.reference(picture, site, target)
         assert reference.gradient is not None  # asked for by naming a target
         weight = reference.acts * reference.gradient
-        return _compared(view.at(site), weight.abs() if absolute else weight, power)
+        return _compared(step.at(site), weight.abs() if absolute else weight, power)
 
     return Objective(f"attribution of {target} at {site}", score, frozenset({site}))
 
@@ -103,10 +103,10 @@ def faceted(objective: Objective, site: str, probe: Float[Tensor, " unit"], *, w
     way of things that the probe knows (Goh et al. 2021, "Multimodal Neurons", faceted feature visualization).
     """
 
-    def score(view: View) -> Tensor:
-        acts = view.at(site)
+    def score(step: Step) -> Tensor:
+        acts = step.at(site)
         _check_width(len(probe), acts.shape[1], site)
-        value = objective(view)
+        value = objective(step)
         (gradient,) = torch.autograd.grad(value.sum(), acts, retain_graph=True)
         useful = (acts * gradient.clamp(min=0).detach()).flatten(2).sum(2)
         return value + weight * useful @ probe.to(acts)

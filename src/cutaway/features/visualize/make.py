@@ -16,7 +16,7 @@ from cutaway.features.collect import Progress, check_address, silent
 from cutaway.features.visualize.ascent import Effort, activations, finished, on_gray, optimize
 from cutaway.features.visualize.canvas import canvas_size, check_site, reach_of
 from cutaway.features.visualize.objectives import Objective, channel, neuron, paid_by_opacity
-from cutaway.features.visualize.parametrize import Canvas, Image, seeds_for
+from cutaway.features.visualize.parametrize import Image, ImageSpec, seeds_for
 from cutaway.features.visualize.parametrize import parametrization as named
 from cutaway.features.visualize.result import Visualization
 from cutaway.features.visualize.transforms import Transforms, for_field
@@ -42,7 +42,7 @@ class _Plan:
     site: str
     size: tuple[int, int]
     objective: Maker
-    image: Callable[[Canvas], Image]
+    image: Callable[[ImageSpec], Image]
     transforms: Transforms
     settings: dict[str, Any]
 
@@ -52,7 +52,7 @@ def visualize(
     addresses: str | Address | Sequence[str | Address],
     *,
     objective: str | Maker = "channel",
-    parametrization: str | Callable[[Canvas], Image] = "fourier",
+    parametrization: str | Callable[[ImageSpec], Image] = "fourier",
     size: int | tuple[int, int] | None = None,
     transforms: Transforms | None = None,
     steps: int = 64,
@@ -71,7 +71,7 @@ def visualize(
     """Images that make units strong (or, with ``minimum``, weak), in the order of the addresses.
 
     ``objective`` is channel (mean over positions), neuron (centre position) or a function (site, units) -> Objective;
-    ``parametrization`` fourier, phase, pixels or a function of a :class:`Canvas`. ``size`` and ``transforms`` follow
+    ``parametrization`` fourier, phase, pixels or a function of a :class:`ImageSpec`. ``size`` and ``transforms`` follow
     from the receptive field where they are not given, ``learning_rate`` from the parametrization. The same address
     twice gives two images from different starts, and an image is the same alone and in company, up to rounding.
     Raises ``NotTestable`` for networks that take no pictures, ``BadInput`` and ``UnknownName`` for addresses that the
@@ -112,7 +112,7 @@ def _plan(
     size: int | tuple[int, int] | None,
     transforms: Transforms | None,
     objective: str | Maker,
-    image: Callable[[Canvas], Image],
+    image: Callable[[ImageSpec], Image],
     settings: dict[str, Any],
 ) -> _Plan:
     reach = reach_of(network, network.site(site))
@@ -138,7 +138,7 @@ def _make(
 ) -> Iterator[Visualization]:
     """The images of one batch."""
     gray, alpha, minimum = (plan.settings[key] for key in ("gray", "alpha", "minimum"))
-    image = plan.image(Canvas(plan.size, tuple(seeds), gray, alpha, network.device))
+    image = plan.image(ImageSpec(plan.size, tuple(seeds), gray, alpha, network.device))
     history = optimize(
         network,
         _wanted(plan, units),

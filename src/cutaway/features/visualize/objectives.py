@@ -37,7 +37,7 @@ Show = Callable[[Tensor, str, str | None], Reference]
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Step:
     """One step as objectives see it: activations with units on axis 1, the output, the pixels, opacity, references."""
 
     acts: Mapping[str, Float[Tensor, "batch unit *place"]]
@@ -57,12 +57,12 @@ class View:
         return self.show(picture, site, target)
 
 
-Score = Callable[[View], Tensor]
+Score = Callable[[Step], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Something to make large: ``score(view)`` is one number for each item of the batch.
+    """Something to make large: ``score(step)`` is one number for each item of the batch.
 
     ``text`` says it in words, ``sites`` are captured for it, ``items`` is the batch size that it is made for (None:
     any), ``wants_output`` lets the pass run to its end. Objectives and numbers add, subtract and multiply.
@@ -74,9 +74,9 @@ class Objective:
     items: int | None = None
     wants_output: bool = False
 
-    def __call__(self, view: View) -> Float[Tensor, " batch"]:
+    def __call__(self, step: Step) -> Float[Tensor, " batch"]:
         """The score of every item."""
-        return self.score(view)
+        return self.score(step)
 
     def __add__(self, other: Objective | float | int) -> Objective:
         return _combined(self, other, "+", torch.add)
@@ -98,7 +98,7 @@ class Objective:
 
     def __neg__(self) -> Objective:
         return Objective(
-            f"-{_bracketed(self.text)}", lambda view: -self(view), self.sites, self.items, self.wants_output
+            f"-{_bracketed(self.text)}", lambda step: -self(step), self.sites, self.items, self.wants_output
         )
 
 
@@ -109,8 +109,8 @@ def channel(site: str, units: int | Sequence[int], *, border: int = 0) -> Object
     mostly padding, and padding is easily exploited.
     """
 
-    def score(view: View) -> Tensor:
-        own = _own(view.at(site), units, site)
+    def score(step: Step) -> Tensor:
+        own = _own(step.at(site), units, site)
         for axis in range(1, own.ndim):
             left_out = min(border, (own.shape[axis] - 1) // 2)
             own = own.narrow(axis, left_out, own.shape[axis] - 2 * left_out)
@@ -122,8 +122,8 @@ def channel(site: str, units: int | Sequence[int], *, border: int = 0) -> Object
 def neuron(site: str, units: int | Sequence[int], *, position: Sequence[int] | None = None) -> Objective:
     """The activation of a unit at one position of the map: the centre, or ``position`` (row, column)."""
 
-    def score(view: View) -> Tensor:
-        acts = view.at(site)
+    def score(step: Step) -> Tensor:
+        acts = step.at(site)
         return _at_position(_own(acts, units, site), position, site)
 
     where = "" if position is None else f" at {tuple(position)}"
@@ -142,8 +142,8 @@ def direction(
     The power punishes what points elsewhere (Carter et al. 2019, "Activation Atlas", use up to 4).
     """
 
-    def score(view: View) -> Tensor:
-        acts = view.at(site)
+    def score(step: Step) -> Tensor:
+        acts = step.at(site)
         wanted = vectors.to(acts)
         wanted = wanted[None] if wanted.ndim == 1 else wanted
         _check_width(wanted.shape[1], acts.shape[1], site)
@@ -157,27 +157,27 @@ def direction(
 def logit(units: int | Sequence[int]) -> Objective:
     """An output of the network before any softmax, mean over positions where the output is a map."""
 
-    def score(view: View) -> Tensor:
-        if view.output is None:
+    def score(step: Step) -> Tensor:
+        if step.output is None:
             raise BadInput("A logit was asked for in a pass that was stopped before the output.")
-        return _mean(_own(view.output, units, "the output"))
+        return _mean(_own(step.output, units, "the output"))
 
     return Objective(_named("logit", "output", units), score, frozenset(), _items(units), wants_output=True)
 
 
 def gray_distance() -> Objective:
     """Mean squared distance of the pixels from middle gray; subtract it to keep early layers' images calm."""
-    return Objective("gray distance", lambda view: (view.pixels - 0.5).square().flatten(1).mean(1))
+    return Objective("gray distance", lambda step: (step.pixels - 0.5).square().flatten(1).mean(1))
 
 
 def paid_by_opacity(objective: Objective) -> Objective:
     """The objective times (1 - mean alpha) where it is positive: what is opaque has to earn its place."""
 
-    def score(view: View) -> Tensor:
-        if view.alpha is None:
+    def score(step: Step) -> Tensor:
+        if step.alpha is None:
             raise BadInput("An objective with transparency was given for an image without it; ask for alpha=True.")
-        value = objective(view)
-        return value.clamp(max=0) + value.clamp(min=0) * (1 - view.alpha.flatten(1).mean(1))
+        value = objective(step)
+        return value.clamp(max=0) + value.clamp(min=0) * (1 - step.alpha.flatten(1).mean(1))
 
     text = f"{_bracketed(objective.text)} * (1 - mean alpha)"
     return Objective(text, score, objective.sites, objective.items, objective.wants_output)
@@ -229,7 +229,7 @@ def _constant(value: float | int) -> Objective:
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise BadInput(f"An objective was combined with {value!r}; give a finite number or an objective.")
     return Objective(
-        f"{value:g}", lambda view: torch.full((len(view.pixels),), float(value), device=view.pixels.device)
+        f"{value:g}", lambda step: torch.full((len(step.pixels),), float(value), device=step.pixels.device)
     )
 
 
@@ -242,7 +242,7 @@ def _combined(
         texts[1] = _bracketed(texts[1])
     return Objective(
         f"{texts[0]} {sign} {texts[1]}",
-        lambda view: operation(first(view), other(view)),
+        lambda step: operation(first(step), other(step)),
         first.sites | other.sites,
         _same_items(first.items, other.items),
         first.wants_output or other.wants_output,

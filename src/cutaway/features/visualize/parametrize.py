@@ -37,7 +37,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Canvas:
+class ImageSpec:
     """What is to be made: images of ``size`` (rows, columns), one for each of ``seeds``; gray and alpha or not."""
 
     size: tuple[int, int]
@@ -52,56 +52,56 @@ class Canvas:
         return (deviation * torch.stack(rows)).to(self.device).requires_grad_()
 
 
-def fourier(canvas: Canvas) -> Image:
+def fourier(spec: ImageSpec) -> Image:
     """Decorrelated Fourier coefficients: ``x = sigmoid(C irfft2(s * theta) / 4)``.
 
     ``s = sqrt(wh) / max(f, 1 / max(w, h))`` gives every frequency f the energy that it has in photographs, C
     decorrelates colours (Olah et al. 2017, "Feature Visualization", "preconditioning"). theta starts from
     N(0, 0.01 ** 2).
     """
-    rows, columns = canvas.size
-    theta = _coefficients(canvas, 1 if canvas.gray else 3)
-    scale = frequency_scale(canvas.size).to(canvas.device)
+    rows, columns = spec.size
+    theta = _coefficients(spec, 1 if spec.gray else 3)
+    scale = frequency_scale(spec.size).to(spec.device)
 
     def rgb() -> Tensor:
         return torch.sigmoid(to_rgb(_real(theta, scale, (rows, columns)) / 4))
 
-    return _with_alpha(canvas, (theta,), rgb)
+    return _with_alpha(spec, (theta,), rgb)
 
 
-def phase(canvas: Canvas, *, spectrum: Spectrum | None = None) -> Image:
+def phase(spec: ImageSpec, *, spectrum: Spectrum | None = None) -> Image:
     """Phases alone, under the magnitudes of natural images: ``x = sigmoid(4 C irfft2(M exp(i phi)))``.
 
     M is the mean magnitude of each frequency in photographs, in decorrelated colours (Fel et al. 2023, MACO,
     arXiv:2306.06805). Images cannot gain energy where photographs have none: more natural, weaker activations. The
     sigmoid, of slope 1 at gray, keeps pixels in range.
     """
-    magnitude = (spectrum or natural_spectrum(canvas.size)).resized(canvas.size).to(canvas.device)
-    magnitude = magnitude[:1] if canvas.gray else magnitude
+    magnitude = (spectrum or natural_spectrum(spec.size)).resized(spec.size).to(spec.device)
+    magnitude = magnitude[:1] if spec.gray else magnitude
     shape = magnitude.shape[1:]
-    phi = canvas.noise(len(magnitude), *shape, deviation=math.pi)
+    phi = spec.noise(len(magnitude), *shape, deviation=math.pi)
 
     def rgb() -> Tensor:
-        pixels = torch.fft.irfft2(torch.polar(magnitude.expand_as(phi), phi), s=canvas.size)
+        pixels = torch.fft.irfft2(torch.polar(magnitude.expand_as(phi), phi), s=spec.size)
         return torch.sigmoid(4 * to_rgb(pixels))
 
-    return _with_alpha(canvas, (phi,), rgb)
+    return _with_alpha(spec, (phi,), rgb)
 
 
-def pixels(canvas: Canvas) -> Image:
+def pixels(spec: ImageSpec) -> Image:
     """Plain pixels before a sigmoid: ``x = sigmoid(theta)``; what happens without any of the above."""
-    theta = canvas.noise(1 if canvas.gray else 3, *canvas.size)
+    theta = spec.noise(1 if spec.gray else 3, *spec.size)
 
     def rgb() -> Tensor:
         return torch.sigmoid(theta).expand(-1, 3, -1, -1)
 
-    return _with_alpha(canvas, (theta,), rgb)
+    return _with_alpha(spec, (theta,), rgb)
 
 
-PARAMETRIZATIONS: dict[str, Callable[[Canvas], Image]] = {"fourier": fourier, "phase": phase, "pixels": pixels}
+PARAMETRIZATIONS: dict[str, Callable[[ImageSpec], Image]] = {"fourier": fourier, "phase": phase, "pixels": pixels}
 
 
-def parametrization(name: str | Callable[[Canvas], Image]) -> Callable[[Canvas], Image]:
+def parametrization(name: str | Callable[[ImageSpec], Image]) -> Callable[[ImageSpec], Image]:
     """The parametrization of that name; a function is passed on."""
     if callable(name):
         return name
@@ -129,21 +129,21 @@ def _normal(seed: int, stream: int, shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
-def _coefficients(canvas: Canvas, channels: int, stream: int = 0) -> Tensor:
-    rows, columns = canvas.size
-    return canvas.noise(channels, rows, columns // 2 + 1, 2, stream=stream)
+def _coefficients(spec: ImageSpec, channels: int, stream: int = 0) -> Tensor:
+    rows, columns = spec.size
+    return spec.noise(channels, rows, columns // 2 + 1, 2, stream=stream)
 
 
 def _real(theta: Tensor, scale: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.fft.irfft2(torch.view_as_complex(theta) * scale, s=size)
 
 
-def _with_alpha(canvas: Canvas, parameters: tuple[Tensor, ...], rgb: Callable[[], Tensor]) -> Image:
-    if not canvas.alpha:
+def _with_alpha(spec: ImageSpec, parameters: tuple[Tensor, ...], rgb: Callable[[], Tensor]) -> Image:
+    if not spec.alpha:
         return Image(parameters, rgb)
-    theta = _coefficients(canvas, 1, stream=1)
-    scale = frequency_scale(canvas.size).to(canvas.device)
-    return Image((*parameters, theta), rgb, partial(_opacity, theta, scale, canvas.size))
+    theta = _coefficients(spec, 1, stream=1)
+    scale = frequency_scale(spec.size).to(spec.device)
+    return Image((*parameters, theta), rgb, partial(_opacity, theta, scale, spec.size))
 
 
 def _opacity(theta: Tensor, scale: Tensor, size: tuple[int, int]) -> Tensor:

@@ -7,12 +7,19 @@ corrected over everything that was tried; random kernels give about none; "nothi
 """
 
 from cutaway.structure.motifs.common import Search
-from cutaway.structure.motifs.labelled import PureThenApplied, Superposition, pure_then_applied, superpositions
+from cutaway.structure.motifs.labelled import (
+    LabelledLayers,
+    PureThenApplied,
+    Superposition,
+    pure_then_applied,
+    superpositions,
+)
 from cutaway.structure.motifs.signs import ExciteInhibit, NotOr, excite_inhibit_pairs, not_ors
 from cutaway.structure.motifs.union import UnionOverCases, unions_over_cases
 
 __all__ = [
     "ExciteInhibit",
+    "LabelledLayers",
     "NotOr",
     "PureThenApplied",
     "Search",

@@ -37,6 +37,32 @@ MOST_OWN = 0.5
 _STRONGEST = 3  # excitatory sources of a target that count as what it reads
 
 
+@dataclass(frozen=True, eq=False)
+class LabelledLayers:
+    """Two layers whose units have labels (None: no label): the kernel between them, and what both did.
+
+    ``sources`` and ``targets`` are activations at the same positions of the same stimuli (the targets' best before
+    their rectifier); ``origins`` says which samples come from one picture. Labels or activations that do not fit the
+    kernel raise ``BadInput``.
+    """
+
+    kernel: Kernel
+    source_labels: Labels
+    target_labels: Labels
+    sources: Float[Tensor, "sample sources"]
+    targets: Float[Tensor, "sample targets"]
+    origins: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        check_activations(self.kernel, self.sources, self.targets)
+        check_labels(self.source_labels, self.kernel.shape[1], "sources")
+        check_labels(self.target_labels, self.kernel.shape[0], "targets")
+
+    def energy(self) -> Float[np.ndarray, "target source"]:
+        """The excitatory weight energy of each pair: the sum of squares of its positive weights."""
+        return np.square(as_array(self.kernel).clip(min=0)).sum((2, 3))
+
+
 @dataclass(frozen=True)
 class PureThenApplied:
     """``target``, labelled ``target_label``, reads mostly from sources labelled ``shape``.
@@ -54,26 +80,20 @@ class PureThenApplied:
 
 
 def pure_then_applied(
-    kernel: Kernel,
-    source_labels: Labels,
-    target_labels: Labels,
-    sources: Float[Tensor, "sample sources"],
-    targets: Float[Tensor, "sample targets"],
+    layers: LabelledLayers,
     *,
-    origins: Sequence[str] | None = None,
     level: float = 0.05,
     shuffles: int = 999,
     seed: int = 0,
 ) -> Search[PureThenApplied]:
     """Targets of another label that read from a labelled family of sources more than exchanged labels would make them.
 
-    None is "no label"; families of fewer than two sources are left out. p is at least 1 / (shuffles + 1): ask for more
+    Families of fewer than two sources are left out. p is at least 1 / (shuffles + 1): ask for more
     shuffles where there are many targets.
     """
-    check_activations(kernel, sources, targets)
-    check_labels(source_labels, kernel.shape[1], "sources")
-    check_labels(target_labels, kernel.shape[0], "targets")
-    energy, fires, values = _excitation(kernel), firing(sources), as_array(targets)
+    source_labels, target_labels = layers.source_labels, layers.target_labels
+    fires, values, energy = firing(layers.sources), as_array(layers.targets), layers.energy()
+    energy = energy / energy.sum(1, keepdims=True).clip(min=1e-300)  # of what a target reads; 0 where it reads nothing
     shapes = [name for name in dict.fromkeys(source_labels) if name and source_labels.count(name) >= FEWEST_MEMBERS]
     members = np.array([[label == shape for label in source_labels] for shape in shapes]).reshape(len(shapes), -1)
     rows = [(s, t) for s, shape in enumerate(shapes) for t, own in enumerate(target_labels) if own not in (None, shape)]
@@ -95,7 +115,7 @@ def pure_then_applied(
 
     def measure(place: int) -> Measurement:
         s, t = rows[place]
-        return _answers(values[:, t], fires[:, members[s]], origins, seed)
+        return _answers(values[:, t], fires[:, members[s]], layers.origins, seed)
 
     confirmations = confirmed(tests, measure, level=level, seed=seed)
     found = [
@@ -103,12 +123,6 @@ def pure_then_applied(
         for (s, t), test, one in zip(rows, tests, confirmations, strict=True)
     ]
     return Search("pure, then applied", with_q(found, corrected(tests, confirmations), level), len(found), level)
-
-
-def _excitation(kernel: Kernel) -> Float[np.ndarray, "target source"]:
-    """Share of each source in a target's positive weight energy; 0 for a target without any."""
-    energy = np.square(as_array(kernel).clip(min=0)).sum((2, 3))
-    return energy / energy.sum(1, keepdims=True).clip(min=1e-300)
 
 
 def _answers(
@@ -141,13 +155,8 @@ class Superposition:
 
 
 def superpositions(
-    kernel: Kernel,
-    source_labels: Labels,
-    target_labels: Labels,
-    sources: Float[Tensor, "sample sources"],
-    targets: Float[Tensor, "sample targets"],
+    layers: LabelledLayers,
     *,
-    origins: Sequence[str] | None = None,
     level: float = 0.05,
     seed: int = 0,
 ) -> Search[Superposition]:
@@ -155,22 +164,20 @@ def superpositions(
 
     A finding sends at most half of its excitatory energy to units of its own label and reaches at least two others.
     """
-    check_activations(kernel, sources, targets)
-    check_labels(source_labels, kernel.shape[1], "sources")
-    check_labels(target_labels, kernel.shape[0], "targets")
-    weights = drives(kernel)
+    source_labels, target_labels = layers.source_labels, layers.target_labels
+    weights = drives(layers.kernel)
     foreign = np.array([[bool(s and t and s != t) for s in source_labels] for t in target_labels])
     reads = _strongest(weights) & foreign
     pure = [source for source, label in enumerate(source_labels) if label]
     tests = [_more_often_than_chance(reads[:, source], foreign[:, source], weights.shape[1]) for source in pure]
-    fires, values = firing(sources), as_array(targets)
+    fires, values = firing(layers.sources), as_array(layers.targets)
     reached = [[int(target) for target in np.flatnonzero(reads[:, source])] for source in pure]
 
     def measure(place: int) -> Measurement:
-        return _unexplained(pure[place], reached[place], values, fires, (source_labels, target_labels), origins, seed)
+        return _unexplained(pure[place], reached[place], layers, fires, values, seed)
 
     confirmations = confirmed(tests, measure, level=level, seed=seed)
-    own = _own_shares(kernel, source_labels, target_labels)
+    own = _own_shares(layers)
     found = [
         Superposition(source, str(source_labels[source]), tuple(there), float(own[source]), test, one)
         for source, there, test, one in zip(pure, reached, tests, confirmations, strict=True)
@@ -198,30 +205,28 @@ def _strongest(weights: Float[np.ndarray, "target source"]) -> Bool[np.ndarray, 
     return kept & (weights > 0)
 
 
-def _own_shares(kernel: Kernel, source_labels: Labels, target_labels: Labels) -> Float[np.ndarray, " source"]:
-    energy = np.square(as_array(kernel).clip(min=0)).sum((2, 3))
-    same = np.array([[bool(s) and s == t for s in source_labels] for t in target_labels])
+def _own_shares(layers: LabelledLayers) -> Float[np.ndarray, " source"]:
+    energy = layers.energy()
+    same = np.array([[bool(s) and s == t for s in layers.source_labels] for t in layers.target_labels])
     return (energy * same).sum(0) / energy.sum(0).clip(min=1e-300)
 
 
 def _unexplained(
     source: int,
     reached: Sequence[int],
-    values: Float[np.ndarray, "sample target"],
+    layers: LabelledLayers,
     fires: Bool[np.ndarray, "sample source"],
-    labels: tuple[Labels, Labels],
-    origins: Sequence[str] | None,
+    values: Float[np.ndarray, "sample target"],
     seed: int,
 ) -> Measurement:
     """The mean standardized target where only the source fires minus where it and the target's own label are silent."""
     if not reached:
         return Measurement(math.nan, seed=seed)
-    source_labels, target_labels = labels
     own = np.zeros(len(values), dtype=bool)
     for target in reached:
-        members = [s for s, label in enumerate(source_labels) if label == target_labels[target]]
+        members = [s for s, label in enumerate(layers.source_labels) if label == layers.target_labels[target]]
         own |= fires[:, members].any(1)
     spread = values[:, reached].std(0)
     mean = (values[:, reached] / np.where(spread > 0, spread, 1)).mean(1)
     alone = fires[:, source] & ~own
-    return contrast(mean, alone, ~fires[:, source] & ~own, origins, shuffles=499, seed=seed)
+    return contrast(mean, alone, ~fires[:, source] & ~own, layers.origins, shuffles=499, seed=seed)
