@@ -94,6 +94,33 @@ def test_a_random_deep_network_has_no_family() -> None:
     assert families(network, "3", count=32).families == ()
 
 
+def test_members_need_not_sit_in_the_middle_of_their_fields() -> None:
+    """Filters that lie up to a pixel off the middle, each elsewhere: found with a window, torn apart without one."""
+    places = np.random.default_rng(1).integers(-1, 2, (8, 2))
+    kernels = [np.roll(gabor(45.0 * k, *SHAPES[0]), tuple(place), (0, 1)) for k, place in enumerate(places)]
+    conv = nn.Conv2d(3, 8, SIDE, padding=SIDE // 2)
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor(np.stack(kernels))[:, None].expand(-1, 3, -1, -1) / 3)
+        conv.bias.zero_()
+    network = cutaway.wrap(nn.Sequential(conv, nn.ReLU()), example=torch.zeros(1, 3, 32, 32))
+    (family,) = families(network, "1", count=48, twins=0, window=2).families
+    assert len(family.units) == 8 and together(np.array(family.poses) - 45.0 * np.array(family.units), 360)
+    alone = families(network, "1", count=48, twins=0).families
+    assert all(len(each.units) < 8 for each in alone)
+
+
+def test_the_window_is_round() -> None:
+    """Identity units see one lit pixel: within the window at its sides, not at its corners."""
+    network = cutaway.wrap(nn.Sequential(nn.Conv2d(3, 1, 1)), example=torch.zeros(1, 3, 16, 16))
+    with torch.no_grad():
+        network.module[0].weight.fill_(1)
+        network.module[0].bias.zero_()
+    pictures = torch.zeros(8, 3, 17, 17)
+    pictures[0, 0, 8, 10], pictures[1, 0, 10, 10], pictures[2, 0, 8, 8] = 1, 1, 1
+    upright = [observe_orbits(network, "0", rotations(4), pictures=pictures, window=w).acts[0, 0] for w in (2, 0)]
+    assert upright[0].tolist() == [1, 0, 1, 0, 0, 0, 0, 0] and upright[1].tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
+
+
 def test_copies_are_no_family() -> None:
     """Eight units with one and the same filter are alike at no turn at all."""
     conv = nn.Conv2d(3, 8, SIDE, padding=SIDE // 2)
@@ -214,6 +241,13 @@ def test_ties_leave_other_units_alone() -> None:
     made = symmetrised(weight, poses, Poses.invariant(3), rotations())
     assert torch.equal(made.weight[4:], weight[4:]) and not torch.allclose(made.weight[:4], weight[:4])
     assert made.tied == pytest.approx(12 / 18) and made.compression == pytest.approx(18 / (6 + 3))
+
+
+def test_a_single_invariant_target_is_tied() -> None:
+    """One row of classes is a view that cannot be written to, which PyTorch warns of."""
+    weight = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(2))
+    made = symmetrised(weight, Poses.invariant(1), Poses((0,) * 4, (0.0, 6.0, 12.0, 18.0), (24,)), rotations())
+    assert made.tied == 1 and made.compression == pytest.approx(4)
 
 
 def test_behaviour_loss_by_hand() -> None:

@@ -23,7 +23,7 @@ from cutaway.structure.families.find import (
     pair_level,
     synchronised,
 )
-from cutaway.structure.families.orbits import Orbits, crops, observe_orbits, orbit_side, similarity
+from cutaway.structure.families.orbits import Orbits, crops, observe_orbits, orbit_side, similarity, window_of
 from cutaway.structure.families.symmetrize import Poses, Symmetrised, confirm, symmetrised
 from cutaway.structure.families.transforms import Group, group, hues, mirrored, rotated, rotations, scales
 
@@ -56,4 +56,5 @@ __all__ = [
     "similarity",
     "symmetrised",
     "synchronised",
+    "window_of",
 ]

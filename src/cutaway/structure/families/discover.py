@@ -33,6 +33,7 @@ def families(
     under: str | Group = "rotation",
     stimuli: StimulusSet | None = None,
     count: int = 96,
+    window: int = 0,
     twins: int = 1,
     seed: int = 0,
     progress: Progress = _silent,
@@ -42,19 +43,21 @@ def families(
 
     ``count`` natural crops are shown under every transformation, to the network and to ``twins`` seeds each of an
     untrained twin and of shuffled weights; pairs count from the level that no more than one in a thousand pairs of
-    those reach. Raises ``NotTestable`` for a site that is no feature map.
+    those reach. ``window`` is how many positions around the middle are taken in (0: the middle alone;
+    :func:`.orbits.window_of` is tuning's, and with it a random network had a family). Raises ``NotTestable`` for a site
+    that is no feature map.
     """
     chosen = group(under) if isinstance(under, str) else under
     worlds: list[tuple[str, Network]] = [(network.name, network)]
     for number in range(twins):
         worlds.append((f"untrained twin, seed {seed + number}", untrained_twin(network, seed=seed + number)))
         worlds.append((f"shuffled weights, seed {seed + number}", shuffled_weights(network, seed=seed + number)))
-    # The same crops for all: a receptive field is the architecture's, and hard to measure in a null network.
-    pictures = crops(stimuli or builtin_photographs(), count, orbit_side(network, site), seed=seed)
+    # The same crops and window for all: the receptive field is the architecture's, hard to measure in a null network.
+    pictures = crops(stimuli or builtin_photographs(), count, orbit_side(network, site, window=window), seed=seed)
     found = []
     for index, (name, world) in enumerate(worlds):
         progress(index, len(worlds), f"{count} crops under {chosen.size} transformations to {name}")
-        found.append(observe_orbits(world, site, chosen, pictures=pictures))
+        found.append(observe_orbits(world, site, chosen, window=window, pictures=pictures))
     levels = [pair_level(orbits) for orbits in found[1:]]
     return find_families(found[0], twin_level=max(levels, default=0.0), seed=seed)
 

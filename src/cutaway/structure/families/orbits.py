@@ -1,8 +1,9 @@
 """How units answer to the orbits of natural crops, and which answer alike up to a transformation.
 
-For a crop x and a transformation g let a_i(g x) be unit i's activation at the middle. What a unit says of g is left
-when its mean over the orbit of each crop is taken away: r_i(x, g) = a_i(g x) - mean_g a_i(g x). Two units are one
-family if r_j(x, g + s) follows r_i(x, g) for some shift s:
+For a crop x and a transformation g let a_i(g x) be unit i's activation at the middle; with a window, its strongest
+around it, as in tuning, for members that do not sit in the middle of their receptive fields. What a
+unit says of g is left when its mean over the orbit of each crop is taken away: r_i(x, g) = a_i(g x) - mean_g a_i(g x).
+Two units are one family if r_j(x, g + s) follows r_i(x, g) for some shift s:
 
     E_ij(s) = corr over x, g of r_i(x, g) and r_j(x, g + s),      s_ij = max_s E_ij(s)
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from cutaway.errors import BadInput
 from cutaway.features.receptive_field import receptive_field
-from cutaway.features.tuning.responses import PROBE, spatial_site
+from cutaway.features.tuning.responses import PROBE, spatial_site, view_of
 from cutaway.networks.network import Network
 from cutaway.stimuli import StimulusSet, builtin_photographs
 from cutaway.structure.families.transforms import Group
@@ -33,7 +34,7 @@ INVARIANT = 0.1  # a unit with less of its variance within orbits is called inva
 
 @dataclass(frozen=True, eq=False)
 class Orbits:
-    """Activations at the middle of every crop under every transformation."""
+    """Activations around the middle of every crop under every transformation."""
 
     site: str
     group: Group
@@ -87,14 +88,20 @@ def crops(stimuli: StimulusSet, count: int, side: int, *, seed: int = 0) -> Floa
     return torch.stack([kept[index][1] for index in sorted(order)])
 
 
-def orbit_side(network: Network, name: str) -> int:
-    """The side of the crops that a site is shown: its receptive field and a stride of margin, at least 16 pixels."""
-    site = spatial_site(network, name)
-    field = receptive_field(network, site, (PROBE, PROBE))
+def window_of(network: Network, name: str) -> int:
+    """Positions on each side of the middle that are taken in: those of :func:`cutaway.features.tuning.view_of`."""
+    return view_of(network, name).window
+
+
+def orbit_side(network: Network, name: str, *, window: int = 0) -> int:
+    """The side of the crops that a site is shown: its receptive field over the window and a stride of margin, at least
+    16 pixels.
+    """
+    field = receptive_field(network, spatial_site(network, name), (PROBE, PROBE))
     if field is None:
         return getattr(network.preprocess, "size", None) or PROBE
     stride = max(field.stride)
-    return max(16, -(-(max(field.first.size) + 2 * stride) // (2 * stride)) * 2 * stride)
+    return max(16, -(-(max(field.first.size) + 2 * (window + 1) * stride) // (2 * stride)) * 2 * stride)
 
 
 def observe_orbits(
@@ -104,28 +111,39 @@ def observe_orbits(
     *,
     stimuli: StimulusSet | None = None,
     count: int = 96,
+    window: int = 0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     pictures: Float[Tensor, "crop 3 side side"] | None = None,
 ) -> Orbits:
-    """Shows ``count`` crops under every transformation of the group; ``pictures`` replaces the crops."""
+    """Shows ``count`` crops under every transformation of the group; ``pictures`` replaces the crops.
+
+    ``window`` is how many positions around the middle are taken in (:func:`window_of` is tuning's); 0 is the middle
+    alone.
+    """
     if pictures is None:
         chosen = stimuli if stimuli is not None else builtin_photographs()
-        pictures = crops(chosen, count, orbit_side(network, name), seed=seed)
+        pictures = crops(chosen, count, orbit_side(network, name, window=window), seed=seed)
     found = []
     for index in range(group.size):
         shown = group.apply(pictures, index)
-        found.append(np.concatenate([_middle(network, name, part) for part in shown.split(BATCH)]))
+        found.append(np.concatenate([_around_middle(network, name, part, window) for part in shown.split(BATCH)]))
         if progress is not None:
             progress(index + 1, group.size)
     return Orbits(name, group, np.stack(found).transpose(2, 0, 1).astype(np.float64))
 
 
-def _middle(network: Network, name: str, pixels: Tensor) -> np.ndarray:
-    """The activation at the middle of the map, [picture unit]; the mean of the middle ones where there are two."""
+def _around_middle(network: Network, name: str, pixels: Tensor, window: int) -> np.ndarray:
+    """The strongest activation up to ``window`` positions from the middle, [picture unit].
+
+    The window is round, because a square one is another one when the picture turns by 45 degrees. Without a window that
+    at the middle counts; there the mean of two where a map has no middle position.
+    """
     acts = network.run(network.prepare_rgb(pixels), capture=[name], stop_at=True)[name].float()
-    rows, columns = (slice((side - 1) // 2, side // 2 + 1) for side in acts.shape[-2:])
-    return acts[:, :, rows, columns].mean((2, 3)).cpu().numpy()
+    y, x = (torch.arange(side) - (side - 1) / 2 for side in acts.shape[-2:])
+    # Half a diagonal more, so that four positions around a middle between them are all near it.
+    near = acts[:, :, torch.hypot(y[:, None], x[None, :]) < window + 0.5**0.5 + 1e-6]
+    return (near.amax(2) if window else near.mean(2)).cpu().numpy()
 
 
 def similarity(orbits: Orbits, *, shuffle: np.random.Generator | None = None) -> Float[np.ndarray, "unit unit2 shift"]:

@@ -73,7 +73,7 @@ def symmetrised(
         block = weight[rows][:, columns].double()
         flat, angles = block.flatten(0, 1), turn.reshape(-1) * group.step
         back = _turned(flat, -angles)
-        labels = torch.from_numpy(classes.reshape(-1))
+        labels = torch.from_numpy(classes.reshape(-1).copy())
         count = int(labels.max()) + 1
         sums = torch.zeros(count, *back.shape[1:], dtype=back.dtype).index_add_(0, labels, back)
         means = sums / torch.bincount(labels, minlength=count).clamp_min(1)[:, None, None]
