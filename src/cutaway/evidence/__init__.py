@@ -11,6 +11,7 @@ hold their levels. Same seed, same numbers.
     specifications intervals, permutation, multiple    the statistics nulls, twins
     worlds in which the claim is false
     scores                              AUROC within strata, Cohen's d
+    metrics                             the formulas that papers report, a front door of its own
 
 Names load on first use, so that reading a Measurement imports neither torch nor scikit-learn.
 """

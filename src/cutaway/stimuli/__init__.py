@@ -5,6 +5,9 @@ In: a folder, a file, or nothing (the embedded stimuli). Out: :class:`StimulusSe
 objects and prompts for audits. Promised: the same content has the same id everywhere; order and samples are
 deterministic; what cannot be used is skipped, counted and reported with its reason; a source without
 anything usable is one clear error; nothing from outside is executed. This room loads no torch.
+
+Language tasks (clean and corrupt prompts with their answers) have a front door of their own:
+:mod:`cutaway.stimuli.tasks`.
 """
 
 from cutaway.stimuli.contrast import ContrastPair, Span, aligned_positions, token_span
