@@ -2,6 +2,7 @@
 
     zoo name            vgg16-hed                      fetched once, verified by hash
     local folder        ./my-model                     transformers layout: config.json and weights
+    compiled program    compiled:reverse               compiled when asked for; or the folder of one (docs/compiled.md)
     GGUF file           ./model.gguf                   dequantized, converted once, kept in the cache
     weight file         ./model.safetensors            beside its config.json, or of a zoo architecture
     hub id              org/name                       where there is a network connection
@@ -108,11 +109,13 @@ def _from_name(source: str, say: Callable[[str], None]) -> Network:
         return _from_zoo(source, say)
     if source.startswith("module:"):
         return _from_code(source, say)
+    if source.startswith("compiled:"):
+        from cutaway.networks.compiled import named
+
+        return named(source.removeprefix("compiled:"))
     path = Path(source).expanduser()
     if path.is_dir():
-        from cutaway.networks._huggingface import from_folder
-
-        return from_folder(path, name=path.resolve().name, source=source)
+        return _from_folder(path, source)
     if path.is_file():
         return _from_file(path, source, say)
     if source.count("/") == 1 and not source.startswith((".", "/", "~")) and path.suffix != ".gguf":
@@ -122,6 +125,15 @@ def _from_name(source: str, say: Callable[[str], None]) -> Network:
     raise UnknownName(
         "network", source, ZOO, "List the embedded ones: cutaway zoo. Or give a folder, a file, or org/name."
     )
+
+
+def _from_folder(path: Path, source: str) -> Network:
+    from cutaway.networks import compiled
+    from cutaway.networks._huggingface import from_folder
+
+    if compiled.is_compiled(path):
+        return compiled.from_folder(path, name=path.resolve().name, source=source)
+    return from_folder(path, name=path.resolve().name, source=source)
 
 
 def _from_zoo(name: str, say: Callable[[str], None]) -> Network:
@@ -147,13 +159,13 @@ def _from_zoo(name: str, say: Callable[[str], None]) -> Network:
 
 def _from_file(path: Path, source: str, say: Callable[[str], None]) -> Network:
     from cutaway.networks import _single_files, inception
-    from cutaway.networks._huggingface import from_folder, from_gguf
+    from cutaway.networks._huggingface import from_gguf
     from cutaway.networks.files import format_of, read_tensors
 
     if format_of(path).lower() == "gguf":
         return from_gguf(path, source, say)
     if (path.parent / "config.json").is_file():
-        return from_folder(path.parent, name=path.parent.resolve().name, source=source)
+        return _from_folder(path.parent, source)
     tensors = read_tensors(path)
     if inception.layout_of(tensors) is not None:
         return inception.from_tensors(tensors, path)

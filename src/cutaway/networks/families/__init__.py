@@ -34,7 +34,7 @@ class Family(Protocol):
 def family_of(module: nn.Module) -> tuple[str, Family]:
     """The first registered family that matches, the generic one last."""
     # Importing the files enters the built-in families, in this order.
-    from cutaway.networks.families import bert, gemma, generic, gpt2, hed, inception, llama, neox, vit  # noqa: F401
+    from cutaway.networks.families import bert, compiled, gemma, generic, gpt2, hed, inception, llama, neox, vit  # noqa: F401
 
     generic_last = sorted(FAMILIES.items(), key=lambda entry: entry[0] == "generic")
     return next((name, family) for name, family in generic_last if family.matches(module))
