@@ -12,7 +12,8 @@ apart. keep may be anything in between, and carries gradients, so that masks can
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,7 +103,8 @@ def run_edges(
     """Outputs on the clean prompts with every edge outside ``keep`` carrying the reference.
 
     ``keep`` [source target], or [copy source target] to try several sets in one pass: rows are then copies of the
-    pairs, copy after copy. Raises ``BadInput`` for a keep of another shape.
+    pairs, copy after copy; so may be those of the reference, one for each copy. Raises ``BadInput`` for a keep of
+    another shape.
     """
     shape = tuple(wired.graph.possible.shape)
     if tuple(keep.shape[-2:]) != shape or keep.ndim > 3:
@@ -111,9 +113,13 @@ def run_edges(
     keep = keep if keep.ndim == 3 else keep[None]
     copies = len(keep)
     repeated = pairs if copies == 1 else pairs.times(copies)
-    state = _Pass(wired, keep, reference.times(copies))
+    state = _Pass(wired, keep, reference if _rows(reference) == copies * len(pairs) else reference.times(copies), grad)
     run = wired.network.run(repeated.clean, edits=state.edits(), logits=logits, grad=grad)
     return run.logits
+
+
+def _rows(reference: Sources) -> int:
+    return len(reference.heads[0])
 
 
 def measure(wired: Wired, pairs: Pairs, keep: Keep, reference: Sources, metric: Metric) -> Float[Tensor, "copy pair"]:
@@ -124,19 +130,56 @@ def measure(wired: Wired, pairs: Pairs, keep: Keep, reference: Sources, metric: 
     return metric.read(outputs.float(), repeated).unflatten(0, (copies, len(pairs)))
 
 
+class _Written:
+    """How far every source that some edge needs is from its reference, [copy source flat], flat being pair pos d.
+
+    One buffer, filled as the pass goes on, is what one product of matrices then reads. Gradients do not pass through
+    writing in place, so where they are wanted the parts are joined anew when something was added.
+    """
+
+    def __init__(self, sources: Sequence[int], copies: int, grad: bool) -> None:
+        self.sources, self.copies, self.grad = list(sources), copies, grad
+        self.parts: list[Tensor] = []
+        self.buffer: Tensor | None = None
+        self.filled = 0
+
+    def add(self, part: Float[Tensor, "source row pos d"]) -> None:
+        """The next sources, in order."""
+        split = part.unflatten(1, (self.copies, -1)).movedim(0, 1).flatten(2)
+        if self.grad:
+            self.parts = [torch.cat([*self.parts, split], 1)]
+        else:
+            if self.buffer is None:
+                self.buffer = split.new_empty(self.copies, len(self.sources), split.shape[2])
+            self.buffer[:, self.filled : self.filled + split.shape[1]] = split
+        self.filled += split.shape[1]
+
+    def before(self, upstream: int) -> tuple[list[int], Tensor | None]:
+        """The sources with a number below ``upstream``, and what is known of them."""
+        chosen = self.sources[: bisect_left(self.sources, upstream)]
+        if not chosen:
+            return [], None
+        known = self.parts[0] if self.grad else self.buffer
+        assert known is not None
+        return chosen, known[:, : len(chosen)]
+
+
 class _Pass:
     """What one pass has written so far, as differences to the reference, and the edits that use it."""
 
-    def __init__(self, wired: Wired, keep: Tensor, reference: Sources) -> None:
+    def __init__(self, wired: Wired, keep: Tensor, reference: Sources, grad: bool) -> None:
         self.wired, self.reference = wired, reference
-        self.cut = 1 - keep.float() if keep.is_floating_point() else (~keep).float()
-        possible = wired.graph.possible.to(self.cut.device)
-        self.cut = self.cut * possible
-        self.touched = (self.cut.detach() != 0).any(1).any(0) | torch.full(
-            (keep.shape[2],), self.cut.requires_grad, device=self.cut.device
-        )
-        self.differences: list[Tensor] = []  # [source batch pos d], one entry per part
+        cut = 1 - keep.float() if keep.is_floating_point() else (~keep).float()
+        self.cut = cut * wired.graph.possible.to(cut.device)
+        somewhere = (self.cut.detach() != 0).any(0)
+        if self.cut.requires_grad:
+            somewhere = wired.graph.possible
+        self.touched = somewhere.any(0).tolist()
+        needed = somewhere.any(1).nonzero().flatten().tolist()
+        self.written = _Written(needed, len(keep), grad)
+        self.needed = set(needed)
         self.streams: dict[str, Tensor] = {}
+        self.seen: dict[int, tuple[dict[int, int], Tensor]] = {}  # by layer: which target is where, what each reads
 
     def edits(self) -> list[Edit]:
         """Everything to be replaced or noticed, in any order."""
@@ -164,25 +207,32 @@ class _Pass:
 
     def _embed(self, index: int) -> Callable[[Tensor], Tensor]:
         def notice(value: Tensor) -> Tensor:
-            reference = self.reference.embeds[index]
-            self.differences.append((reference - _batched(value, len(reference)))[None])
+            if index in self.needed:
+                reference = self.reference.embeds[index]
+                self.written.add((reference - _batched(value, len(reference)))[None])
             return value
 
         return notice
 
     def _heads(self, index: int) -> Callable[[Tensor], Tensor]:
+        first = self.wired.graph.source_index[f"L{index}H0"]
+        write = self.wired.weights[index].write
+        heads = [head for head in range(len(write)) if first + head in self.needed]
+
         def notice(value: Tensor) -> Tensor:
-            write = self.wired.weights[index].write
-            self.differences.append(head_outputs(self.reference.heads[index] - value, write))
+            if heads:
+                self.written.add(head_outputs(self.reference.heads[index] - value, write, heads))
             return value
 
         return notice
 
     def _mlp_out(self, index: int) -> Callable[[Tensor], Tensor]:
+        source = self.wired.graph.source_index[f"L{index}MLP"]
+
         def notice(value: Tensor) -> Tensor:
             reference = self.reference.mlps[index]
-            assert reference is not None
-            self.differences.append((reference - value)[None])
+            if source in self.needed and reference is not None:
+                self.written.add((reference - value)[None])
             return value
 
         return notice
@@ -198,40 +248,40 @@ class _Pass:
 
     def _mixed(self, stream: Tensor, columns: list[int]) -> Float[Tensor, "target row pos d"]:
         """What each of the targets reads."""
-        upstream = self.wired.graph.targets[columns[0]].upstream
-        cut = self.cut[:, :upstream, columns].to(stream.device)
-        total: Tensor | int = 0
-        at = 0
-        for part in self.differences:
-            if at >= upstream:
-                break
-            weights = cut[:, at : at + len(part)].to(stream.dtype)
-            at += len(part)
-            if weights.requires_grad or bool((weights != 0).any()):
-                split = part.unflatten(1, (len(cut), -1))
-                total = total + torch.einsum("cst,scbpd->tcbpd", weights, split)
-        if isinstance(total, int):
+        sources, known = self.written.before(self.wired.graph.targets[columns[0]].upstream)
+        if known is None:
             return stream.expand(len(columns), *stream.shape)
-        return stream + total.flatten(1, 2)
+        weights = self.cut[:, sources][:, :, columns].to(known).transpose(1, 2)
+        total = torch.bmm(weights, known).movedim(1, 0)  # [target copy flat]
+        return stream + total.reshape(len(columns), *stream.shape)
+
+    def _heads_read(self, index: int) -> tuple[dict[int, int], Tensor]:
+        """All of a layer's queries, keys and values that read something of their own, behind the norm."""
+        if index not in self.seen:
+            columns = [c for c in self.wired.graph.layer_targets(index, ("q", "k", "v")) if self.touched[c]]
+            mixed = self._mixed(self.streams[stream_site(index)], columns)
+            self.seen = {index: (dict(zip(columns, range(len(columns)))), self._normed(index, mixed))}
+        return self.seen[index]
+
+    def _normed(self, index: int, mixed: Tensor) -> Tensor:
+        return apply_norm(self.wired.weights[index].attn_norm, mixed)
 
     def _projected(self, index: int, module: str) -> Callable[[Tensor], Tensor]:
         layer, weights = self.wired.parts.layers[index], self.wired.weights[index]
 
         def read(value: Tensor) -> Tensor:
-            stream = self.streams[stream_site(index)]
             for (port, projection), weight, bias in zip(projections(layer), weights.read, weights.bias):
-                if projection.module != module:
-                    continue
                 columns = self.wired.graph.layer_targets(index, (port,))
                 heads = [head for head, column in enumerate(columns) if self.touched[column]]
-                if not heads:
+                if projection.module != module or not heads:
                     continue
-                mixed = self._mixed(stream, [columns[head] for head in heads])
-                seen = apply_norm(weights.attn_norm, mixed)
-                made = torch.einsum("tbpd,ted->bpte", seen, weight[heads].to(seen))
-                made = made if bias is None else made + bias[heads].to(made)
+                place, seen = self._heads_read(index)
+                own = seen[[place[columns[head]] for head in heads]]
+                made = torch.bmm(own.flatten(1, 2), weight[heads].to(own).transpose(1, 2))
+                made = made if bias is None else made + bias[heads][:, None].to(made)
+                made = made.movedim(0, 1).flatten(1).unflatten(0, value.shape[:2])
                 places = projection.columns[heads].flatten().to(value.device)
-                value = value.index_copy(-1, places, made.flatten(-2).to(value.dtype))
+                value = value.index_copy(-1, places, made.to(value.dtype))
             return value
 
         return read

@@ -6,10 +6,9 @@ A pass with captures and edits at these places is an ordinary :meth:`Network.run
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -183,13 +182,14 @@ def apply_norm(module: nn.Module | None, stream: Tensor) -> Tensor:
     return stream if module is None else module(stream)
 
 
-def head_outputs(heads: Float[Tensor, "batch pos flat"], write: Float[Tensor, "head d_model d_head"]) -> Tensor:
-    """Each head's share of the stream, [head batch pos d_model]."""
+def head_outputs(
+    heads: Float[Tensor, "batch pos flat"],
+    write: Float[Tensor, "head d_model d_head"],
+    chosen: Sequence[int] | None = None,
+) -> Float[Tensor, "chosen batch pos d_model"]:
+    """Each head's share of the stream, for all heads or the chosen ones."""
     split = heads.unflatten(-1, (write.shape[0], -1)).movedim(2, 0)
-    return torch.einsum("hbpe,hde->hbpd", split, write.to(heads))
-
-
-def cast(value: Any) -> Tensor:
-    """A tensor in at least single precision."""
-    tensor: Tensor = value
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    if chosen is not None and len(chosen) < len(write):
+        split, write = split[list(chosen)], write[list(chosen)]
+    made = torch.bmm(split.flatten(1, 2), write.to(heads).transpose(1, 2))
+    return made.unflatten(1, heads.shape[:2])
