@@ -96,6 +96,18 @@ def test_phase_invariance_by_hand() -> None:
     assert Battery(shown, sigma).phase_invariance().tolist() == [0, 1]
 
 
+def test_simple_and_complex_cells_are_told_apart_by_phase() -> None:
+    """Both answer to one orientation alone; only one of them cares where the bars are."""
+    shown = battery_for(32)
+    columns = shown["gratings"].columns
+    upright = 6.0 * (columns["orientation_deg"] == 0) * (columns["chroma"] == 0)
+    simple = upright * np.maximum(np.cos(np.deg2rad(columns["phase_deg"])), 0)
+    sigma = {kind: np.zeros((2, len(part))) for kind, part in shown.items()} | {"gratings": np.stack([simple, upright])}
+    labels = label_units(Battery(shown, sigma))
+    assert [label.label for label in labels] == ["Gabor", "complex Gabor"]
+    assert [label.second for label in labels] == ["", ""]
+
+
 def test_published_families_are_known_labels() -> None:
     labels = {rule.label for rule in RULES} | {"low frequency"}
     for units, families in INCEPTIONV1.values():

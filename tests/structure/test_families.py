@@ -8,7 +8,7 @@ from torch import nn
 
 import cutaway
 from cutaway.errors import BadInput, NotTestable, UnknownName
-from cutaway.evidence import untrained_twin
+from cutaway.evidence import shuffled_weights, untrained_twin
 from cutaway.structure.families import (
     Orbits,
     Poses,
@@ -22,6 +22,7 @@ from cutaway.structure.families import (
     group,
     hues,
     observe_orbits,
+    pair_level,
     rotated,
     rotations,
     similarity,
@@ -81,6 +82,24 @@ def test_the_bank_compresses_eightfold(bank, found) -> None:
     assert saved.factor == pytest.approx(8) and saved.tied == 1
     assert saved.r2.value > 0.98 and saved.r2.p < 0.05 and saved.r2.null_mean < 0.5
     assert saved.loss < 0.05 and [row[0] for row in saved.rows] == [1, 2, 3]
+
+
+def test_ties_that_cost_too_much_are_not_counted(bank, found) -> None:
+    """The same families claimed of weights that have none: tying changes nearly everything."""
+    shuffled = shuffled_weights(bank[0], seed=0)
+    strict = compression(shuffled, found, None, draws=20, pictures=4, most_loss=0.05)
+    assert strict.factor == 1 and strict.loss == 0 and min(row[2] for row in strict.rows) > 0.05
+    lax = compression(shuffled, found, None, draws=20, pictures=4, most_loss=1e9)
+    assert lax.factor == pytest.approx(8) and lax.loss > 0.05
+
+
+def test_the_level_of_a_network_counts_turned_pairs_only() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(24, 16))
+    copies = Orbits("a", rotations(24), np.stack([base, base, base]))
+    assert pair_level(copies) == 0
+    turned = Orbits("a", rotations(24), np.stack([base, np.roll(base, 6, axis=0)]))
+    assert pair_level(turned) == pytest.approx(1)
 
 
 def test_a_random_network_has_no_family(bank) -> None:
