@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional
 
 from cutaway.circuits import kernel
-from cutaway.circuits.composition import Convolution, LinearMap, convolved, identity
-from cutaway.circuits.probing import noise
-from cutaway.circuits.trace import trace
+from cutaway.circuits.paths.composition import Convolution, LinearMap, convolved, identity
+from cutaway.circuits.paths.probing import noise
+from cutaway.circuits.paths.trace import trace
 from cutaway.errors import BadInput, NotTestable
 from cutaway.networks import wrap
 from cutaway.networks.network import fingerprint_of

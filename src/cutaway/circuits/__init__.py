@@ -1,18 +1,30 @@
-"""Circuits: the weights between features, what runs along them, and drawings of them.
+"""Circuits: the weights between features, what runs along them, and which of them make a behaviour.
 
-What enters: a network and the names of two sites, or of a site and units of a later one. What leaves: frozen values
-(:class:`Kernel`, :class:`Factors`, :class:`Circuit`) and plain tensors ``[target source y x]``. What is promised: no
-module is changed and no hook stays behind; a kernel has been compared with the Jacobian of the path it stands for, and
-says whether it is exact, what it runs through and what it leaves out; nothing assumes a network family.
+What enters: a network and the names of two sites, or of a site and units of a later one; or a transformer and pairs of
+prompts. What leaves: frozen values (:class:`Kernel`, :class:`Factors`, :class:`Circuit`, edge scores, studies) and
+plain tensors. What is promised: no module is changed and no hook stays behind; a kernel has been compared with the
+Jacobian of the path it stands for; an edge score says whether it was measured or estimated; nothing assumes a family.
+
+Feature maps:
 
     weights        one kernel between two sites: direct, depthwise, virtual, effective
-    gates          how often hidden units are open, by which effective kernels can be weighed
     expanded       kernels across several layers: average, smoothed, best case
     contributions  the strongest inputs and outputs of a unit, orders, sorted matrices
     factors        one-sided factorization: channels that are read alike
+    edits          kernels changed, predicted and measured
     graph          circuits grown backwards from a unit
-    drawing        small multiples, matrices, circuit diagrams
-    trace, composition, operations, probing, bounds, pictures   how it is done
+    drawing/       small multiples, matrices, circuit diagrams
+    paths/         how it is done: calls between two maps, their composition, gates, bounds
+
+Transformers:
+
+    transformer/   query-key and output-value forms, composition, scores taken apart
+    quadratic      one kernel for every bilinear form
+    lens           logit lens and direct attribution
+    edges/         cut any set of edges; score all of them
+    discovery/     circuits from scores, removal, learned masks
+    faithfulness/  curves, random circuits, tests of a circuit
+    tracing/       why A, not B: an attribution graph of one prompt
 """
 
 from cutaway.circuits.contributions import (
@@ -29,8 +41,8 @@ from cutaway.circuits.contributions import (
 )
 from cutaway.circuits.expanded import VERSIONS, expanded_weights, weight_bounds
 from cutaway.circuits.factors import Factors, factorize
-from cutaway.circuits.gates import GateRate, gate_rates
 from cutaway.circuits.graph import Circuit, Edge, Node, grow
+from cutaway.circuits.paths.gates import GateRate, gate_rates
 from cutaway.circuits.weights import Kernel, kernel
 
 __all__ = [

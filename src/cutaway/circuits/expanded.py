@@ -8,7 +8,7 @@ Across nonlinear layers there is no one kernel, so three are offered, and they a
               those of the picture; a max pool passes its own value on and the gradient of avg(x^2) / avg|x|, since its
               true gradient goes to one pixel (Olah et al. 2018, "The Building Blocks of Interpretability").
 ``best``      for each entry by itself the largest gradient that any gates and any routing through the pools allow;
-              defined in :mod:`cutaway.circuits.bounds`. What the unit could be shown to like: it never cancels.
+              defined in :mod:`cutaway.circuits.paths.bounds`. What the unit could be shown to like: it never cancels.
 
 All three are gradients of the target before the nonlinearity that ends at it, for many targets in one batched
 vector-Jacobian product. Positions are relative: the window is the support of the linearized path.
@@ -25,11 +25,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from cutaway.circuits.bounds import best_case
-from cutaway.circuits.operations import ACTIVATIONS, MAX_POOLS, NEUTRAL, averaged, given
-from cutaway.circuits.pictures import natural, pixels_of, with_pixels
-from cutaway.circuits.probing import SIZES, no_path, probe_paths
-from cutaway.circuits.trace import Call, Path, Rule, spatial_pair, trace
+from cutaway.circuits.paths.bounds import best_case
+from cutaway.circuits.paths.operations import ACTIVATIONS, MAX_POOLS, NEUTRAL, averaged, given
+from cutaway.circuits.paths.pictures import natural, pixels_of, with_pixels
+from cutaway.circuits.paths.probing import SIZES, no_path, probe_paths
+from cutaway.circuits.paths.trace import Call, Path, Rule, spatial_pair, trace
 from cutaway.errors import BadInput, NotTestable, UnknownName
 from cutaway.networks.network import Batch, Network
 from cutaway.networks.sites import Address, Site

@@ -1,8 +1,8 @@
 """Weights between two sites of any convolutional network: what one channel adds to another, position by position.
 
-The path between the sites is seen in a real pass (:mod:`cutaway.circuits.trace`), its weights are read and multiplied
-out with normalization folded in (:mod:`cutaway.circuits.composition`), and the result is compared with the Jacobian of
-the very same path, its nonlinearities taken out, at an inner position. A kernel that fails this is never returned.
+The path between the sites is seen in a real pass (:mod:`.paths.trace`), its weights are read and multiplied out with
+normalization folded in (:mod:`.paths.composition`), and the result is compared with the Jacobian of the very same
+path, its nonlinearities taken out, at an inner position. A kernel that fails this is never returned.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cutaway.circuits.composition import Gates, LinearMap, Pair, compose
-from cutaway.circuits.operations import ACTIVATIONS, MAX_POOLS, NEUTRAL, given, pool
-from cutaway.circuits.probing import no_path, probe_paths
-from cutaway.circuits.trace import Call, Path, Rule, spatial_pair
+from cutaway.circuits.paths.composition import Gates, LinearMap, Pair, compose
+from cutaway.circuits.paths.operations import ACTIVATIONS, MAX_POOLS, NEUTRAL, given, pool
+from cutaway.circuits.paths.probing import no_path, probe_paths
+from cutaway.circuits.paths.trace import Call, Path, Rule, spatial_pair
 from cutaway.errors import NotTestable
 from cutaway.networks.network import Network
 
@@ -75,7 +75,7 @@ def kernel(network: Network, source: str, target: str, *, paths: Paths = "auto",
     ``paths="linear"`` counts only branches without a nonlinearity (skip connections, linear bottlenecks), ``"all"``
     counts every branch with nonlinearities taken for the identity, ``"auto"`` the linear ones where they hold weights
     to every target channel. ``gates`` (label of an activation to a rate for each of its units, see
-    :func:`cutaway.circuits.gates.gate_rates`) weighs hidden units by how often they are open. Batch normalization is
+    :func:`.paths.gates.gate_rates`) weighs hidden units by how often they are open. Batch normalization is
     folded, W' = W gamma / sqrt(var + eps). Raises ``BadInput`` where no path leads from source to target, and
     ``NotTestable`` for sites that are no feature maps and for paths that are not one kernel.
     """

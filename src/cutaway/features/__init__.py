@@ -5,6 +5,8 @@ What enters: a network, an address, stimuli. What leaves: a :class:`FeatureCard`
 the terminal, as JSON and as HTML. What is promised: every number that makes a claim is a Measurement with its null;
 examples come from all levels of activation, not only the top; the same seed gives the same card; text from stimuli is
 escaped wherever it is shown. ``docs/feature-card.md`` explains every number.
+
+Sub-packages: ``tuning/`` (drawings), ``visualize/`` (images that excite), ``heads/`` (attention heads and neurons).
 """
 
 from cutaway.features.card import (

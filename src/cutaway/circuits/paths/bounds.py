@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cutaway.circuits.composition import constant_factor
-from cutaway.circuits.operations import ACTIVATIONS, MAX_POOLS, NEUTRAL, convolution, given, norm_scale, pool
-from cutaway.circuits.trace import Call
+from cutaway.circuits.paths.composition import constant_factor
+from cutaway.circuits.paths.operations import ACTIVATIONS, MAX_POOLS, NEUTRAL, convolution, given, norm_scale, pool
+from cutaway.circuits.paths.trace import Call
 from cutaway.errors import NotTestable
 
 #: Linear functions whose coefficients are not negative: high stays high.

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cutaway.circuits.operations import ACTIVATIONS, given
-from cutaway.circuits.pictures import natural
-from cutaway.circuits.probing import no_path
-from cutaway.circuits.trace import Call, Rule, spatial_pair, trace
+from cutaway.circuits.paths.operations import ACTIVATIONS, given
+from cutaway.circuits.paths.pictures import natural
+from cutaway.circuits.paths.probing import no_path
+from cutaway.circuits.paths.trace import Call, Rule, spatial_pair, trace
 from cutaway.networks.network import Network
 
 

@@ -1,6 +1,6 @@
 """What the functions of a forward pass do to a map: which are nonlinear, which pool, which are linear.
 
-A network is read by the torch functions that it really calls (see :mod:`cutaway.circuits.trace`), so that it makes no
+A network is read by the torch functions that it really calls (see :mod:`.trace`), so that it makes no
 difference whether a rectifier is a module, ``F.relu`` or a method. Functions are told by name because torch reaches
 one operation by several objects.
 """

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cutaway.circuits.operations import plain_name
+from cutaway.circuits.paths.operations import plain_name
 from cutaway.errors import BadInput, NotTestable
 from cutaway.networks.edits import Replace
 from cutaway.networks.network import Batch, Network

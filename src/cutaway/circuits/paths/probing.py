@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cutaway.circuits.trace import Path, trace
+from cutaway.circuits.paths.trace import Path, trace
 from cutaway.errors import BadInput, NotTestable
 from cutaway.networks.network import Network
 from cutaway.networks.sites import Site

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from cutaway.circuits.operations import (
+from cutaway.circuits.paths.operations import (
     ACTIVATIONS,
     MAX_POOLS,
     NEUTRAL,
@@ -29,7 +29,7 @@ from cutaway.circuits.operations import (
     plain_name,
     pool,
 )
-from cutaway.circuits.trace import Call, Path
+from cutaway.circuits.paths.trace import Call, Path
 from cutaway.errors import NotTestable
 
 Pair = tuple[int, int]
