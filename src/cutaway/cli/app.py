@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cutaway import __version__
-from cutaway.cli import audit, circuit, families, feature, heads, observe, show, tune, visualize, weights, zoo
+from cutaway.cli import audit, circuit, families, feature, heads, observe, show, trace, tune, visualize, weights, zoo
 from cutaway.cli.common import command
 
 app = typer.Typer(
@@ -44,4 +44,5 @@ command(app, "families")(families.families)
 command(app, "heads")(heads.heads)
 command(app, "weights")(weights.weights)
 command(app, "circuit")(circuit.circuit)
+command(app, "trace")(trace.trace)
 command(app, "audit")(audit.audit)

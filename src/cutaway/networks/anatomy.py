@@ -160,7 +160,8 @@ def norm_math(module: nn.Module, width: int) -> NormMath:
     gain = (plus - bias) / scaled
     offset = probe + 3
     rms = gain * offset / torch.sqrt((offset**2).mean() + eps) + bias
-    tolerance = 1e-3 * float(plus.abs().max()) + 1e-6
+    # A norm that is none differs by far more than the rounding of the narrowest numbers (bfloat16: 2^-8).
+    tolerance = max(1e-3, 8 * torch.finfo(like.dtype).eps) * float(plus.abs().max()) + 1e-6
     if float((moved - plus).abs().max()) < tolerance:
         centred = True
     elif float((moved - rms).abs().max()) < tolerance:

@@ -1,5 +1,6 @@
 """Edges: masks of them change what they should and nothing else, and estimates are gradients of that."""
 
+import copy
 from typing import Any, cast
 
 import pytest
@@ -109,6 +110,18 @@ def test_one_edge_into_a_query_by_hand() -> None:
     handle.remove()
     effect = edge_effects(wired, shown, [Edge("embed", "L0H3.q")], metric)
     assert torch.allclose(effect.change[0] + metric.of(net, shown.clean, shown), expected, atol=1e-6)
+
+
+def test_half_precision_gives_nearly_the_same_scores() -> None:
+    net, shown, metric = network("llama"), pairs(), logit_difference()
+    exact = attribute(wire(net), shown, metric, steps=2).mean
+    half = cutaway.wrap(copy.deepcopy(net.module).bfloat16())
+    wired = wire(half)
+    clean = half.run(shown.clean, logits="last").logits
+    assert torch.equal(run_edges(wired, shown, wired.graph.possible, record(wired, shown.corrupt)), clean)
+    found = attribute(wired, shown, metric, steps=2).mean
+    together = torch.corrcoef(torch.stack([exact[wired.graph.possible], found[wired.graph.possible]]))[0, 1]
+    assert together > 0.99
 
 
 def test_several_cuts_share_a_pass() -> None:
