@@ -11,8 +11,10 @@ import pytest
 from cutaway.networks import Network
 
 nbformat = pytest.importorskip("nbformat")
-FOLDER = Path(__file__).resolve().parents[2] / "examples" / "vision"
-NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FOLDERS = ("vision", "language")
+NOTEBOOKS = [path for folder in FOLDERS for path in sorted((EXAMPLES / folder).glob("*.ipynb"))]
+EMBEDDED = re.compile(r"vgg16-hed|efficientnet-lite\d|smollm2-135m|minilm-l6")  # networks that have to be fetched
 HEADER = "| claim | effect | null | verdict |"
 VERDICTS = {"reproduced", "not found", "not testable"}
 SECONDS_PER_CELL = 240  # on a busy machine; a whole notebook takes less than 60 on a quiet one
@@ -22,7 +24,7 @@ MACHINE = re.compile(
     r"""(?<![\w./])/(home|root|Users|work|tmp|opt|usr|var|mnt|data)/|[A-Z]:\\|file://|/simple/|ipykernel_\d"""
 )
 
-by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
 def outputs(notebook: Any) -> Iterator[Any]:
@@ -63,8 +65,16 @@ def check_claims(notebook: Any) -> None:
     assert len(rows) == len(re.findall(r"(?m)^  verdict ", texts(notebook)))
 
 
-def test_there_are_notebooks() -> None:
-    assert len(NOTEBOOKS) >= 5
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_there_are_notebooks(folder: str) -> None:
+    assert sum(path.parent.name == folder for path in NOTEBOOKS) >= 5
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_readme_names_every_notebook(folder: str) -> None:
+    readme = (EXAMPLES / folder / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\(([\w-]+\.ipynb)\)", readme))
+    assert named == {path.name for path in NOTEBOOKS if path.parent.name == folder}
 
 
 @by_name
@@ -104,7 +114,7 @@ def test_notebook_runs(
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     notebook = nbformat.read(path, as_version=4)
-    for name in sorted(set(re.findall(r"vgg16-hed|efficientnet-lite\d", str(notebook.cells)))):
+    for name in sorted(set(EMBEDDED.findall("\n".join(cell.source for cell in notebook.cells)))):
         zoo(name)
     monkeypatch.setenv("CUTAWAY_EXAMPLES", "small")
     monkeypatch.delenv("CUTAWAY_NETWORK", raising=False)
@@ -114,7 +124,10 @@ def test_notebook_runs(
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbclient.NotebookClient(
-        notebook, timeout=SECONDS_PER_CELL, kernel_name="python3", resources={"metadata": {"path": os.fspath(FOLDER)}}
+        notebook,
+        timeout=SECONDS_PER_CELL,
+        kernel_name="python3",
+        resources={"metadata": {"path": os.fspath(path.parent)}},
     ).execute()
     assert not errors(notebook)
     assert "profile: small" in texts(notebook)
