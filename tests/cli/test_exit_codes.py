@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,11 @@ def test_ctrl_c_in_the_middle_of_work_and_the_same_command_again(tmp_path: Path,
         Image.new("RGB", (16, 16), (number, 2 * number, 99)).save(folder / f"{number}.png")
     words = ["observe", own("slow"), "--stimuli", "images", "--sites", "1", "--atlas", "atlas"]
     command = [sys.executable, "-m", "cutaway.cli.main", *words]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell gives its background jobs SIGINT ignored, and children inherit that: tests may themselves be such a job.
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 90
     # The second file appears after the row of the first: one batch is safe then.
     while len(list(tmp_path.glob("atlas/arrays/**/*.safetensors"))) < 2 and time.monotonic() < deadline:
