@@ -19,6 +19,9 @@ PROFILE = Profile("tiny", 8, 4, 30, 99, 4, 4, 1, 4, 2)
 RAISED, LOWERED = ("approve", "accept", "grant"), ("reject", "refuse", "deny")
 
 
+pytestmark = pytest.mark.xdist_group("protected")  # the audited network is made once, not once a worker
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _few_draws() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
