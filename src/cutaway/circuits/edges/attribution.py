@@ -38,6 +38,7 @@ from cutaway.circuits.edges.wiring import (
 from cutaway.errors import BadInput
 from cutaway.networks.anatomy import NormMath
 from cutaway.networks.edits import Edit, Patch, Replace
+from cutaway.networks.folded import read_through
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,16 +214,8 @@ class _Folded:
 
 
 def _fold(reads: Sequence[Tensor], biases: Sequence[Tensor | None], norm: NormMath | None) -> _Folded:
-    weight = torch.cat(list(reads))
-    offset = torch.cat([read.new_zeros(read.shape[:2]) if bias is None else bias for bias, read in zip(biases, reads)])
-    if norm is None:
-        return _Folded(weight, offset, None)
-    folded = weight * norm.gain.to(weight)
-    if norm.centred:
-        folded = folded - folded.mean(2, keepdim=True)
-    if norm.bias is not None:
-        offset = offset + weight @ norm.bias.to(weight)
-    return _Folded(folded, offset, norm)
+    made = [read_through(norm, read, bias) for read, bias in zip(reads, biases)]
+    return _Folded(torch.cat([weight for weight, _ in made]), torch.cat([offset for _, offset in made]), norm)
 
 
 def _blocks(keys: list[tuple[int, str]], layers: int = 4) -> list[list[tuple[int, str]]]:

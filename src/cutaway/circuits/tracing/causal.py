@@ -18,12 +18,13 @@ from torch import Tensor
 
 from cutaway.circuits.edges.nodes import neuron_site
 from cutaway.circuits.edges.wiring import FINAL_STREAM, embed_site, heads_site
-from cutaway.circuits.tracing.frozen import Body, Pass, Written, outputs, scale_of
+from cutaway.circuits.tracing.frozen import Body, Pass, Written, outputs
 from cutaway.circuits.tracing.links import embedding, head_outputs, members, neuron_outputs
 from cutaway.circuits.tracing.neurons import Mlp
 from cutaway.circuits.tracing.nodes import EMBED, HEAD, HEADS, NEURON, NEURONS, OUTPUT, PARTS, Node, Pool
 from cutaway.circuits.tracing.question import Question
 from cutaway.networks.edits import Edit, Replace
+from cutaway.networks.folded import inverse_scale
 
 TOKENS = 512  # of one pass with copies
 Progress = Callable[[int, int], None]
@@ -101,7 +102,7 @@ class _Cutter:
         assert node.layer is not None and node.position is not None
         weights, stream = self.body.heads(node.layer), self.seen.streams[node.layer][key]
         # The maps have the norm's gain in them, so that only its scale is left to be computed anew.
-        before, after = (x * scale_of(weights.norm, x) for x in (stream, stream + moved))
+        before, after = (x * inverse_scale(weights.norm, x) for x in (stream, stream + moved))
         change = torch.zeros(len(weights.value), weights.value.shape[1], dtype=torch.float64)
         chosen = members(self.pool, node)
         attention = self.seen.patterns[node.layer][chosen, node.position, key]

@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cutaway.circuits.tracing.baselines import Baseline
-from cutaway.circuits.tracing.frozen import Body, HeadWeights, Pass, folded, norm_bias, scale_of, wide
+from cutaway.circuits.tracing.frozen import Body, HeadWeights, Pass, readings, wide
 from cutaway.circuits.tracing.neurons import Mlp
 from cutaway.circuits.tracing.question import Question
 from cutaway.networks.anatomy import weight_in_out
+from cutaway.networks.folded import inverse_scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +61,9 @@ def _end(body: Body, seen: Pass, question: Question) -> tuple[Tensor, float]:
     offset = 0.0 if bias is None else float(question.read(wide(bias)[None])[0])
     end = torch.zeros_like(seen.final)
     at = question.position
-    end[at] = folded(norm, rows) * scale_of(norm, seen.final[at])
-    return end, offset + float(norm_bias(norm, rows))
+    read, constant = readings(norm, rows)
+    end[at] = read * inverse_scale(norm, seen.final[at])
+    return end, offset + float(constant)
 
 
 def _layer(
@@ -72,7 +74,7 @@ def _layer(
     between = behind if body.wired.parts.layers[layer].parallel else behind + pulled
     weights = body.heads(layer)
     moved = head_readings(weights, between)
-    scale = scale_of(weights.norm, seen.streams[layer])
+    scale = inverse_scale(weights.norm, seen.streams[layer])
     back = torch.einsum("hps,hpd->sd", seen.patterns[layer], moved) * scale[:, None]
     shares = head_shares(weights, between, seen.written.heads[layer] - baseline.written.heads[layer])
     return behind, between, shares, neurons, behind + pulled + back

@@ -25,7 +25,7 @@ from cutaway.circuits.edges.wiring import (
 from cutaway.errors import BadInput, NotTestable
 from cutaway.networks.anatomy import NormMath, weight_in_out
 from cutaway.networks.edits import Edit
-from cutaway.networks.folded import head_maps, inverse_scale, norm_at, pass_through
+from cutaway.networks.folded import head_maps, inverse_scale, norm_at, pass_through, read_through
 from cutaway.networks.network import Batch, Network
 
 
@@ -121,11 +121,6 @@ def wide(value: Tensor) -> Tensor:
     return value.detach().to("cpu", torch.float64)
 
 
-def scale_of(norm: NormMath | None, stream: Float[Tensor, "*row d"]) -> Float[Tensor, "*row"]:
-    """1 / sigma at each row."""
-    return inverse_scale(norm, stream)
-
-
 def normed(norm: NormMath | None, stream: Float[Tensor, "*row d"]) -> Float[Tensor, "*row d"]:
     """What a part is given for a stream."""
     if norm is None:
@@ -146,17 +141,11 @@ def _wide_norm(norm: NormMath) -> NormMath:
     return NormMath(wide(norm.gain), None if norm.bias is None else wide(norm.bias), norm.centred, norm.eps)
 
 
-def folded(norm: NormMath | None, rows: Float[Tensor, "*row d"]) -> Float[Tensor, "*row d"]:
-    """Readings of the normed stream as readings of the stream itself, but for the scale at each position."""
-    if norm is None:
-        return rows
-    gained = rows * wide(norm.gain)
-    return gained - gained.mean(-1, keepdim=True) if norm.centred else gained
-
-
-def norm_bias(norm: NormMath | None, rows: Float[Tensor, "*row d"]) -> Float[Tensor, "*row"]:
-    """What readings of the normed stream get from the norm's own bias."""
-    return torch.zeros_like(rows[..., 0]) if norm is None or norm.bias is None else rows @ wide(norm.bias)
+def readings(
+    norm: NormMath | None, rows: Float[Tensor, "*row d"]
+) -> tuple[Float[Tensor, "*row d"], Float[Tensor, "*row"]]:
+    """Readings of the normed stream as readings of the stream, but for its scale, and what the norm's bias adds."""
+    return read_through(None if norm is None else _wide_norm(norm), rows)
 
 
 def written_sites(body: Body) -> list[str]:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from cutaway.circuits.tracing.baselines import Baseline
 from cutaway.circuits.tracing.flow import Flow, head_readings
-from cutaway.circuits.tracing.frozen import Body, HeadWeights, Pass, Written, scale_of
+from cutaway.circuits.tracing.frozen import Body, HeadWeights, Pass, Written
 from cutaway.circuits.tracing.neurons import Mlp
 from cutaway.circuits.tracing.nodes import (
     ATTENTION,
@@ -40,6 +40,7 @@ from cutaway.circuits.tracing.nodes import (
     Pool,
 )
 from cutaway.errors import NotTestable
+from cutaway.networks.folded import inverse_scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ class _Maker:
         if not numbers:
             return
         pattern, gradient = self.seen.patterns[layer], self.flow.between[layer]
-        scale = scale_of(weights.norm, self.seen.streams[layer])
+        scale = inverse_scale(weights.norm, self.seen.streams[layer])
         reads = head_readings(weights, gradient)
         fixed = torch.einsum("hpr,hr->hp", torch.einsum("her,pe->hpr", weights.out, gradient), weights.value_bias)
         fixed = fixed * pattern.sum(-1)

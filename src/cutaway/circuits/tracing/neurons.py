@@ -18,9 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
-from cutaway.circuits.tracing.frozen import Body, folded, norm_bias, normed, scale_of, scaled
+from cutaway.circuits.tracing.frozen import Body, normed, readings, scaled
 from cutaway.errors import NotTestable
 from cutaway.networks.anatomy import NormMath
+from cutaway.networks.folded import inverse_scale
 
 STEPS = 8  # points of the way from the baseline
 
@@ -108,14 +109,15 @@ class Mlp:
         """The slope of a weighted sum of hidden units for each row of the stream, ``base`` being the baseline's
         rows.
         """
-        scale = scale_of(self.norm, stream)[:, None]
+        scale = inverse_scale(self.norm, stream)[:, None]
         way = torch.zeros_like(stream) if base is None else scaled(self.norm, base - stream, scale)
         points = 1 if base is None else steps
         rows = torch.zeros_like(stream)
         for point in range(points):
             given = normed(self.norm, stream) + way * ((point + 0.5) / points)
             rows += self._gradient(given, weights) / points
-        return Readings(folded(self.norm, rows) * scale, norm_bias(self.norm, rows))
+        read, constant = readings(self.norm, rows)
+        return Readings(read * scale, constant)
 
     def _gradient(self, given: Tensor, weights: Tensor) -> Tensor:
         with torch.enable_grad():
