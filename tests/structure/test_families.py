@@ -81,6 +81,7 @@ def test_the_bank_compresses_eightfold(bank, found) -> None:
     saved = compression(network, found, None, draws=20, pictures=4)
     assert saved.factor == pytest.approx(8) and saved.tied == 1
     assert saved.r2.value > 0.98 and saved.r2.p < 0.05 and saved.r2.null_mean < 0.5
+    assert saved.r2_twin < 0.3 and saved.to_json()["r2_twin"] == saved.r2_twin
     assert saved.loss < 0.05 and [row[0] for row in saved.rows] == [1, 2, 3]
 
 

@@ -1,5 +1,6 @@
 """The workflow: orbits of a site and of its null networks, then families; and what a network is with fewer weights."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,8 +68,8 @@ class Compression:
     """What tying a block's weights by families costs and saves.
 
     ``loss`` is how much behaviour changes with the tied weights in place (see :func:`behaviour_loss`), ``r2`` the share
-    of the tied weights' energy that is kept, against permuted poses; ``rows`` the same for fewer ties, most faithful
-    targets first.
+    of the tied weights' energy that is kept, against permuted poses, and ``r2_twin`` what the same poses keep of an
+    untrained twin's weights; ``rows`` the same for fewer ties, most faithful targets first.
     """
 
     target: str
@@ -78,13 +79,15 @@ class Compression:
     loss: float
     loss_name: str
     r2: Measurement
+    r2_twin: float
     rows: tuple[tuple[int, float, float], ...]  # families tied, factor, loss
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         rows = [{"families": n, "factor": factor, "loss": loss} for n, factor, loss in self.rows]
         return {"target": self.target, "source": self.source, "factor": self.factor, "tied": self.tied,
-                "loss": self.loss, "loss_name": self.loss_name, "r2": self.r2.to_json(), "rows": rows}  # fmt: skip
+                "loss": self.loss, "loss_name": self.loss_name, "r2": self.r2.to_json(),
+                "r2_twin": None if math.isnan(self.r2_twin) else self.r2_twin, "rows": rows}  # fmt: skip
 
 
 def compression(
@@ -126,12 +129,14 @@ def compression(
             best, best_loss = made, loss
     _, loss_name = behaviour_loss(network, before, before)
     tied = bool(of_targets.cycle or (sources is not None and sources.families))
-    r2 = Measurement(float("nan"))  # nothing to confirm
+    r2, r2_twin = Measurement(float("nan")), float("nan")  # nothing to confirm
     if tied:
         r2 = confirm(weight, of_targets, of_sources, targets.group, draws=draws, seed=seed)
+        untrained = convolution_into(untrained_twin(network, seed=seed), targets.site)[1].weight.detach()
+        r2_twin = symmetrised(untrained, of_targets, of_sources, targets.group).r2
     source = "input" if sources is None else sources.site
     return Compression(
-        targets.site, source, best.compression, best.tied, best_loss, loss_name, r2, tuple(rows)
+        targets.site, source, best.compression, best.tied, best_loss, loss_name, r2, r2_twin, tuple(rows)
     )  # fmt: skip
 
 
