@@ -58,7 +58,8 @@ def view(network: Any, found: Families, saved: Compression | None) -> Renderable
 
 
 def _saved(saved: Compression) -> Text:
-    fit = "" if math.isnan(saved.r2.value) else f" Weights respect the poses with R2 {saved.r2} (untrained twin {saved.r2_twin:.3g})."
+    twin = f"untrained twin {saved.r2_twin:.3g}"
+    fit = "" if math.isnan(saved.r2.value) else f" Weights respect the poses with R2 {saved.r2} ({twin})."
     return Text(
         f"\n{saved.source} -> {saved.target}: {saved.factor:.2f} times fewer parameters ({saved.tied:.0%} tied) at a "
         f"{saved.loss_name} of {saved.loss:.3f}.{fit}"
