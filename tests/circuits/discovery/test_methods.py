@@ -75,11 +75,15 @@ def test_intervals_are_students_t_over_entities() -> None:
     assert float(high[place] - low[place]) / 2 == pytest.approx(reach, rel=1e-4)
 
 
-def test_signed_and_absolute_order() -> None:
+def test_orders() -> None:
     own, _ = question()
     ranking = rank(own, "eap-ig")
     helpful = np.sign(own.gap)
-    absolute, signed = ranking.order(), ranking.order("signed", helpful=helpful)
+    absolute, signed = ranking.order("absolute"), ranking.order("signed", helpful=helpful)
+    assert ranking.per_pair is not None
+    strength = ranking.per_pair.abs().mean(0).flatten().numpy()
+    assert strength[ranking.order()[0]] == strength.max()
+    assert (np.diff(strength[ranking.order()]) <= 0).all()
     scores = ranking.scores.flatten().numpy()
     assert abs(scores[absolute[0]]) == np.abs(scores).max()
     assert (-helpful * scores)[signed[0]] == (-helpful * scores).max()

@@ -167,20 +167,44 @@ def test_estimates_are_exact_on_a_linear_network() -> None:
 
 def test_integrated_gradients_are_the_mean_over_the_path() -> None:
     """With a hand-made path of two points: gradients at the clean prompts and half way, for one edge."""
-    net, shown, metric = network("llama"), pairs(), logit_difference()
+    net, metric = network("llama"), logit_difference()
+    shown = pairs()
+    shown.corrupt.inputs["input_ids"][:, -1] += 3  # what is read, so that the direct edge carries something
     wired = wire(net)
     own, other = record(wired, shown.clean), record(wired, shown.corrupt)
-    total = torch.zeros(())
+    total, slopes = torch.zeros(()), []
     for share in (0.0, 0.5):
         mixed = torch.lerp(own.embeds[0], other.embeds[0], share)
         run = wired.network.run(
             shown.clean, edits=[Patch("edges.embed", mixed)], capture=["edges.final_stream"], logits="last", grad=True
         )
         (slope,) = torch.autograd.grad(metric.read(run.logits, shown).sum(), run["edges.final_stream"])
-        total = total + (slope * (other.embeds[0] - own.embeds[0])).sum() / 2
+        slopes.append((slope * (other.embeds[0] - own.embeds[0])).sum() / 2)
+        total = total + slopes[-1]
     scores = attribute(wired, shown, metric, steps=2)
     found = scores.per_pair[:, 0, wired.graph.target_index["unembed"]].sum()
+    assert (slopes[0] - slopes[1]).abs() > 1e-3  # the points differ, so that which ones are taken shows
     assert torch.allclose(found, total, atol=1e-5)
+
+
+def test_pairs_of_several_lengths_are_scored_in_parts_as_in_one_piece() -> None:
+    net, metric = network("llama"), logit_difference()
+    wired, rows = wire(net), []
+    for length in (4, 4, 6):
+        rows.append(pairs(1, length))
+    padded = []
+    for side in ("clean", "corrupt"):
+        ids = torch.zeros(3, 6, dtype=torch.long)
+        for row, each in enumerate(rows):
+            given = getattr(each, side).inputs["input_ids"][0]
+            ids[row, : len(given)] = given
+        padded.append(Batch({"input_ids": ids, "attention_mask": (ids > 0).long()}, ("0", "1", "2"), ids > 0))
+    shown = Pairs(*padded, torch.arange(3) + 4, torch.arange(3) + 20)
+    reference = record(wired, shown.corrupt)
+    whole = attribute(wired, shown, metric, reference=reference)
+    parts = attribute(wired, shown, metric, reference=reference, size=2)
+    assert whole.per_pair.abs().max() > 1e-2
+    assert torch.allclose(parts.per_pair, whole.per_pair, atol=1e-5)
 
 
 def test_a_saturated_head_is_found_by_patching_where_gradients_see_nothing() -> None:

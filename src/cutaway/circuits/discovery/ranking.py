@@ -1,7 +1,12 @@
 """What a discovery method says: one score for every edge, and by which number edges are taken into a circuit.
 
-The absolute order takes edges that matter in either direction first (best for CMD: the circuit should do what the
-network does); the signed order takes edges that help first (best for CPR). Published tables mix them up; both are kept.
+    strength   the mean over pairs of the absolute change: edges that matter on some prompt, in either direction
+    absolute   the absolute mean change, as published: what an edge does with one sign on one prompt and with the other
+               on the next cancels
+    signed     edges that help first (best for CPR)
+
+An edge serves every position, so what it does depends on the prompt; where answers stand at varying places (induction)
+cancelling hides most of a circuit, hence strength is the default. Published tables mix the other two up; all are kept.
 """
 
 from __future__ import annotations
@@ -20,7 +25,8 @@ from cutaway.circuits.edges.attribution import Cost
 from cutaway.circuits.edges.graph import EdgeGraph
 from cutaway.errors import UnknownName
 
-ORDERS = ("absolute", "signed")
+ORDERS = ("strength", "absolute", "signed")
+CHANGE = "change of the metric"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +47,21 @@ class Ranking:
     cost: Cost
     per_pair: Float[Tensor, "pair source target"] | None = None
     chosen: Bool[Tensor, "source target"] | None = None
-    unit: str = "change of the metric"
+    unit: str = CHANGE
     notes: tuple[str, ...] = field(default=())
 
-    def order(self, by: str = "absolute", *, helpful: float | int = 1) -> Int[np.ndarray, " edge"]:
+    def order(self, by: str = "strength", *, helpful: float | int = 1) -> Int[np.ndarray, " edge"]:
         """Flat indices of all edges, the first to be taken first.
 
-        ``absolute`` sorts by importance, ``signed`` by how much the edge helps: ``helpful`` is the sign of the
-        network's gap (its metric minus that with every edge cut). Raises ``UnknownName`` for another order.
+        ``strength`` sorts by importance, ``absolute`` by the absolute score, ``signed`` by how much the edge helps:
+        ``helpful`` is the sign of the network's gap (its metric minus that with every edge cut). Scores that are no
+        changes of the metric have one order only. Raises ``UnknownName`` for another order.
         """
         if by not in ORDERS:
             raise UnknownName("order", by, ORDERS)
-        key = self.importance if by == "absolute" or self.unit != "change of the metric" else -helpful * self.scores
-        return ordered(key, self.graph)
+        if by == "strength" or self.unit != CHANGE:
+            return ordered(self.importance, self.graph)
+        return ordered(self.scores.abs() if by == "absolute" else -helpful * self.scores, self.graph)
 
     def intervals(
         self, entities: Sequence[Hashable] = ()
@@ -88,16 +96,13 @@ def ordered(key: Float[Tensor, "source target"], graph: EdgeGraph) -> Int[np.nda
 def importance_of(
     setup: Setup, per_pair: Float[Tensor, "pair source target"], moved: Float[Tensor, "source target"] | None = None
 ) -> Float[Tensor, "source target"]:
-    """How much depends on each edge, as a share of what all edges together do.
+    """How much depends on each edge, as a share of what all edges together do: mean |change of the metric| / |gap|.
 
-    Where an answer is named: |mean change of the metric| / |gap|. Where the whole output counts: the mean absolute
-    change over pairs, or, where it was measured and is larger, the share of the outputs' movement (``moved``), which
-    sees changes that leave the metric alone.
+    Where no answer is named and the whole output counts, the share of the outputs' movement (``moved``) instead, if it
+    was measured and is larger: it sees changes that leave the metric alone.
     """
-    if not setup.whole_output:
-        return per_pair.mean(0).abs() / abs(setup.gap)
     strength = per_pair.abs().mean(0) / abs(setup.gap)
-    if moved is None or not bool(moved.isfinite().any()):
+    if not setup.whole_output or moved is None or not bool(moved.isfinite().any()):
         return strength
     return torch.maximum(strength, torch.nan_to_num(moved) / _full_movement(setup))
 

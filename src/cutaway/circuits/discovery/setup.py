@@ -65,8 +65,7 @@ class Setup:
         rows = []
         for first in range(0, len(self.pairs), PAIRS):
             part = self.pairs.part(range(first, min(first + PAIRS, len(self.pairs))))
-            length = part.clean.mask.shape[1] if part.clean.mask is not None else self.reference.heads[0].shape[1]
-            known = self.reference.rows(first, first + len(part)).map(lambda value, n=length: value[:, :n])
+            known = self.reference.rows(first, first + len(part), part.length)
             made = run_edges(self.wired, part, keeps, known, logits=self.metric.logits).float()
             rows.append(made.unflatten(0, (len(keeps), len(part))))
         if len(rows) == 1:

@@ -88,7 +88,7 @@ def attribute(
     found = []
     at = 0
     for part in pairs.chunks(size):
-        own = None if reference is None else reference.rows(at, at + len(part))
+        own = None if reference is None else reference.rows(at, at + len(part), part.length)
         found.append(_attribute(wired, part, metric, steps, own))
         at += len(part)
     name = "EAP" if steps == 1 else f"EAP-IG ({steps} steps)"

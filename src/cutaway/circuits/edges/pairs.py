@@ -54,6 +54,11 @@ class Pairs:
             None if self.against is None else self.against[index],
         )
 
+    @property
+    def length(self) -> int | None:
+        """Positions, padding included; None where stimuli have no mask."""
+        return None if self.clean.mask is None else int(self.clean.mask.shape[1])
+
     def chunks(self, size: int) -> list[Pairs]:
         """The pairs in order, at most ``size`` at a time."""
         return [self.part(range(at, min(at + size, len(self)))) for at in range(0, len(self), size)]

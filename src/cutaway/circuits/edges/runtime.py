@@ -58,9 +58,9 @@ class Sources:
             tuple(None if mlp is None else function(mlp) for mlp in self.mlps),
         )
 
-    def rows(self, first: int, last: int) -> Sources:
-        """Some stimuli of the batch."""
-        return self.map(lambda value: value[first:last])
+    def rows(self, first: int, last: int, length: int | None = None) -> Sources:
+        """Some stimuli of the batch, and of their positions the first ``length`` (a part may need less padding)."""
+        return self.map(lambda value: value[first:last, :length])
 
     def times(self, count: int) -> Sources:
         """``count`` copies of the batch, copy after copy."""

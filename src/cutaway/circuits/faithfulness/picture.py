@@ -48,7 +48,7 @@ def _curve(axes: Any, study: Study) -> None:
             x, low, high, color=FAINT, alpha=0.25, linewidth=0, label=f"{len(study.band)} random circuits"
         )
         axes.plot(x, middle, color=FAINT, linewidth=1)
-    for curve, colour, name in ((study.curve, INK, "absolute"), (study.signed_curve, POSITIVE, "signed")):
+    for curve, colour, name in ((study.curve, INK, "by strength"), (study.signed_curve, POSITIVE, "signed order")):
         if curve is None:
             continue
         found = curve.intervals()

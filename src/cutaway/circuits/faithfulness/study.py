@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cutaway.circuits.discovery.neurons import NeuronCircuits, neuron_circuits
-from cutaway.circuits.discovery.ranking import Ranking
+from cutaway.circuits.discovery.ranking import CHANGE, ORDERS, Ranking
 from cutaway.circuits.discovery.selection import Mask, Topology
 from cutaway.circuits.discovery.setup import Setup, setup
 from cutaway.circuits.edges.references import ABLATIONS
@@ -76,6 +76,7 @@ class Study:
     faithfulness_found: float
     percentile: float
     curve: Curve
+    absolute_curve: Curve | None
     signed_curve: Curve | None
     band: Float[np.ndarray, "circuit size"]
     equivalence: Equivalence
@@ -96,7 +97,7 @@ def study(network: Network, found: Setup, held: Setup, ranking: Ranking, plan: P
         raise BadInput(f"{plan.random} random circuits were asked for; p <= 0.05 needs at least {LEAST_RANDOM}.")
     topology, notes = Topology.of(found.wired), [*ranking.notes]
     helpful = math.copysign(1.0, found.gap)
-    order = ranking.order("absolute", helpful=helpful)
+    order = ranking.order()
     plan.say("The smallest circuit with 90 % of the effect")
     small = without_idle(found, topology, smallest(found, topology, order, progress=plan.bar("sizes")))
     if small.dropped:
@@ -108,7 +109,7 @@ def study(network: Network, found: Setup, held: Setup, ranking: Ranking, plan: P
     against, percentile, band, cost = _against_random(held, topology, small.mask, plan)
     passes["random circuits"] = cost
     curves = _curves(held, topology, ranking, helpful, plan)
-    passes["curves"] = float(sum(len(each.sizes) for each in curves))
+    passes["curves"] = float(sum(len(each.sizes) for each in curves.values()))
     tests, cost = _tests(held, topology, small.mask, values.double().numpy(), plan, notes)
     passes["tests"] = cost
     neurons = _neurons(network, held, plan)
@@ -117,7 +118,7 @@ def study(network: Network, found: Setup, held: Setup, ranking: Ranking, plan: P
         ranking, topology, found, held, small.mask,
         shares(found.wired, topology, small.mask, length=held.reference.heads[0].shape[1]),
         replace(own, null_mean=against.null_mean, null_std=against.null_std, p=against.p),
-        small.faithfulness, percentile, curves[0], curves[1] if len(curves) > 1 else None, band, *tests,
+        small.faithfulness, percentile, curves["strength"], curves.get("absolute"), curves.get("signed"), band, *tests,
         _stability(found, topology, ranking, int(small.mask.sum()), plan, notes),
         _ablations(held, keep, own, plan), neurons, passes, tuple(notes),
     )  # fmt: skip
@@ -141,18 +142,16 @@ def _against_random(
     return against, 100 * float((null < own).mean()), band, (plan.random + band.size + 1) * share
 
 
-def _curves(held: Setup, topology: Topology, ranking: Ranking, helpful: float, plan: Plan) -> list[Curve]:
-    """By absolute scores, and by signed ones where scores have a sign that means something."""
-    orders = ["absolute"]
-    if not held.whole_output and ranking.unit == "change of the metric":
-        orders.append("signed")
-    return [
-        curve(
+def _curves(held: Setup, topology: Topology, ranking: Ranking, helpful: float, plan: Plan) -> dict[str, Curve]:
+    """By strength; by absolute and signed mean scores, too, where scores have a sign that means something."""
+    orders = ORDERS if not held.whole_output and ranking.unit == CHANGE else ORDERS[:1]
+    return {
+        by: curve(
             held, topology, ranking.order(by, helpful=helpful), seed=plan.seed,
             progress=plan.bar(f"curve, {by} order"),
         )
         for by in orders
-    ]  # fmt: skip
+    }  # fmt: skip
 
 
 def _tests(

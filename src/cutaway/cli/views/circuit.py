@@ -42,6 +42,7 @@ def facts(
         "edges": _edges(found, edges),
         "circuit": _circuit(found),
         "curve": _curve(found.curve),
+        "absolute_curve": None if found.absolute_curve is None else _curve(found.absolute_curve),
         "signed_curve": None if found.signed_curve is None else _curve(found.signed_curve),
         "random_curves": found.band.tolist(),
         "tests": _tests(found),
@@ -230,8 +231,9 @@ def _lines(found: Study, rephrased: dict[str, Measurement] | None, every: Multiv
         f"CPR {_short(found.curve.cpr)}, CMD {_short(found.curve.cmd)}, "
         f"k90 on this grid {found.curve.k90.value:.2%} of edges"
     ]
-    if found.signed_curve is not None:
-        lines[0] += f" (signed order: CPR {found.signed_curve.cpr.value:.2f}, CMD {found.signed_curve.cmd.value:.2f})"
+    for name, other in (("|mean|", found.absolute_curve), ("signed", found.signed_curve)):
+        if other is not None:
+            lines[0] += f"; {name} order: CPR {other.cpr.value:.2f}, CMD {other.cmd.value:.2f}"
     if found.neurons is not None:
         lines.append(f"Neurons and heads: CPR {found.neurons.cpr:.2f}, CMD {found.neurons.cmd:.2f}")
     lines.append(

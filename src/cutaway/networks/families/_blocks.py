@@ -36,7 +36,8 @@ class BlockFamily:
 
     ``attention`` is the module that calls the attention function, ``heads`` the module whose input is the heads'
     outputs side by side, ``mlp`` the one whose input is the MLP's hidden units (after the nonlinearity; the gated
-    product for SwiGLU). ``attn_out`` and ``mlp_out`` are what is added to the residual stream.
+    product for SwiGLU). ``attn_out`` and ``mlp_out`` are what is added to the residual stream; ``mlp_in`` is what the
+    MLP reads, behind its norm, for families that say in ``reads`` which module that is.
     """
 
     class_names: tuple[str, ...]  # beginnings of the module's class name
@@ -148,6 +149,7 @@ class BlockFamily:
             return Site(f"{name}.{part}", part, POSITIONS, _join(path, where[0]), where[1], width)
 
         mlp_width = _in_width(_at(block, self.mlp))
+        whole_mlp = next((reads.mlp for reads in self.reads if _at(block, reads.mlp) is not None), None)
         return [
             inside("q", "query", HEAD_STREAM, heads),
             inside("k", "key", HEAD_STREAM, groups),
@@ -156,6 +158,7 @@ class BlockFamily:
             Site(f"{name}.attn.heads", "heads", HEADS, _join(path, self.heads), "input", heads, heads=heads),
             place("attn_out", self.attn_out),
             *([place("resid_mid", self.resid_mid)] if self.resid_mid else []),
+            *([place("mlp_in", (whole_mlp, "input"))] if whole_mlp else []),
             Site(f"{name}.mlp", "mlp", POSITIONS, _join(path, self.mlp), "input", mlp_width),
             place("mlp_out", self.mlp_out),
             Site(f"{name}.resid", "resid", POSITIONS, path, width=width),

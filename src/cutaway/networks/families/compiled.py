@@ -72,6 +72,7 @@ def _layer_sites(spec: Spec, index: int) -> list[Site]:
     ]
     mlp = [
         added("resid_mid", "resid_mid", "mid"),
+        Site(f"{name}.mlp_in", "mlp_in", POSITIONS, f"{name}.mlp", "input", spec.d_model),
         Site(f"{name}.mlp", "mlp", POSITIONS, f"{name}.mlp.linear_2", "input", spec.mlp_hidden),
         added("mlp_out", "mlp_out", "mlp.linear_2"),
     ]
