@@ -21,6 +21,11 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)  # one thread per worker: the workers share the cores, and sums keep their order
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Notebooks first: they are the longest tests, and no worker should begin one when the other has nothing left."""
+    items.sort(key=lambda item: "test_notebook_runs" not in item.name)
+
+
 @pytest.fixture(autouse=True)
 def _same_numbers() -> None:
     random.seed(0)

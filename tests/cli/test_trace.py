@@ -69,5 +69,46 @@ def test_prompts_of_unequal_length(cutaway: Run, words: tuple[str, ...]) -> None
 
 
 def test_a_network_that_reads_no_text(cutaway: Run, own: Run) -> None:
-    ran = cutaway("trace", own("image"), "a", "--target", "b")
+    ran = cutaway("trace", own("tensors"), "a", "--target", "b")
     assert ran.code == 3 and "predicts no next token" in ran.stderr
+
+
+def test_in_the_features_of_a_basis(cutaway: Run, words: tuple[str, ...], tmp_path: Path) -> None:
+    import cutaway as library
+    from cutaway.bases import Origin
+    from cutaway.bases.dictionaries import make
+    from cutaway.bases.formats import save
+
+    network = library.load(NET)
+    d = network.site("layers.0.resid").width
+    basis = make("topk", d, 24, k=6)
+    for name, fingerprint in (("mine", network.fingerprint), ("other", "0" * 64)):
+        basis.name, basis.origin = name, Origin(NET, fingerprint, "layers.0.resid", "layers.0.resid")
+        save(basis, tmp_path / name)
+    given = ["trace", NET, " ".join((*words[:4], words[0])), "--target", words[1], "--baseline", "zero", "--quiet"]
+    document = cutaway(*given, "--basis", "./mine", "--json").document
+    assert document["bases"] == ["layers.0.resid@mine"] and document["gap"] < 1e-3
+    kinds = {node["kind"] for node in document["nodes"]}
+    assert kinds & {"feature", "other features", "reconstruction error"}
+    shown = cutaway(*given, "--basis", "./mine")
+    assert shown.code == 0 and "In features: layers.0.resid@mine" in shown.stdout
+    ran = cutaway(*given, "--basis", "./other")
+    assert ran.code == 2 and "learned on" in ran.stderr
+    assert cutaway(*given, "--basis", "nobody").code == 2
+
+
+def test_a_picture(cutaway: Run, own: Run, images: str, tmp_path: Path) -> None:
+    given = ["trace", own("image"), f"{images}/0.png", "--site", "1", "--cell", "4", "--quiet"]
+    document = cutaway(*given, "--target", "2", "--json", "--out", "made/m.json").document
+    assert document["question"] == "why <2>" and document["sites"] == ["1"] and document["cell"] == 4
+    assert document["tested"]["checked"] > 0 and (tmp_path / "made" / "m.json").is_file()
+    shown = cutaway(*given, "--target", "2:3@5,6")
+    assert shown.code == 0 and "why 2:3@5,6" in shown.stdout and "cut alone" in shown.stdout
+    for options, says in (
+        ((), "No target was named"), (("--target", "2", "--out", "t.svg"), "end the name in .json"),
+        (("--target", "2:3"), "no output of"),
+    ):  # fmt: skip
+        ran = cutaway(*given, *options)
+        assert ran.code == 2 and says in ran.stderr
+    ran = cutaway("trace", own("image"), "nobody", "--target", "2", "--quiet")
+    assert ran.code == 2 and "picture" in ran.stderr

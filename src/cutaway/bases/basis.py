@@ -102,7 +102,8 @@ def check_origin(basis: Basis, network: Network) -> Origin:
             f"The basis {basis.name!r} was learned on {origin.network} ({origin.fingerprint[:12]}), and this is "
             f"{network.name} ({network.fingerprint[:12]}); load that network, or train a basis on this one."
         )
-    found = network.site(origin.writes).width
+    site = network.site(origin.writes)
+    found = None if site.heads else site.width  # a site of heads counts heads, not what they hold
     have = int(basis.directions().shape[1])
     if found is not None and found != have:
         raise BadInput(

@@ -6,6 +6,7 @@ They are what learned dictionaries are held against, and bases of their own for 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -125,7 +126,7 @@ def nonnegative_parts(
 ) -> Factors:
     """Non-negative matrix factorization of acts behind a rectifier (Lee and Seung 1999), one row a position."""
     _check_positive(acts)
-    model = NMF(width, init="nndsvda", random_state=seed, max_iter=rounds, tol=1e-4)
+    model = NMF(n_components=cast(Any, width), init="nndsvda", random_state=seed, max_iter=rounds, tol=1e-4)
     model.fit(acts.detach().double().cpu().numpy())
     parts = torch.from_numpy(np.ascontiguousarray(model.components_)).to(acts)
     return Factors(f"nmf{width}", parts, model, origin)

@@ -5,7 +5,21 @@ from typing import Annotated
 import typer
 
 from cutaway import __version__
-from cutaway.cli import audit, circuit, families, feature, heads, observe, show, trace, tune, visualize, weights, zoo
+from cutaway.cli import (
+    audit,
+    circuit,
+    families,
+    feature,
+    heads,
+    observe,
+    show,
+    trace,
+    tune,
+    unfold,
+    visualize,
+    weights,
+    zoo,
+)
 from cutaway.cli.common import command
 
 app = typer.Typer(
@@ -45,4 +59,5 @@ command(app, "heads")(heads.heads)
 command(app, "weights")(weights.weights)
 command(app, "circuit")(circuit.circuit)
 command(app, "trace")(trace.trace)
+command(app, "unfold")(unfold.unfold)
 command(app, "audit")(audit.audit)

@@ -6,8 +6,9 @@ import torch
 
 from cutaway.circuits.edges import Edge, Pairs, edge_effects, logit_difference, wire
 from cutaway.circuits.tracing import sign_agreement, trace
-from cutaway.circuits.tracing.causal import can_cut, cut_edges, run_kept
+from cutaway.circuits.tracing.causal import can_cut, cut_edges
 from cutaway.circuits.tracing.nodes import EMBED, HEAD
+from cutaway.circuits.tracing.sets import run_kept
 from cutaway.networks.network import Batch
 from tests.circuits.tracing.worlds import IDS, OTHER, World, plain_network, random_network, world
 
@@ -20,7 +21,7 @@ def all_edges(found: World) -> list[tuple[int, int]]:
 
 
 def cut(found: World, edges: list[tuple[int, int]]) -> np.ndarray:
-    return cut_edges(found.body, found.seen, found.question, found.pool, found.held.written, edges)
+    return cut_edges(found.body, found.seen, found.question, found.links, edges)
 
 
 @pytest.mark.parametrize("baseline", ["text", "zero"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cutaway.circuits.tracing.influence import expand, graph_scores, influence, normalised, prune
+from cutaway.circuits.tracing.influence import attach, expand, graph_scores, influence, normalised, prune
 
 # token 0, token 1, error 2, head 3, neuron 4, output 5; rows are targets
 VALUES = np.zeros((6, 6))
@@ -82,3 +82,15 @@ def test_a_dead_end_is_dropped_by_influence_and_kept_as_an_end_by_flow() -> None
     assert not dropped.edges.any()
     kept = expand(values, start, always=np.array([True, False, True]), floor=0.0, most_nodes=9, most_edges=1)
     assert np.argwhere(kept.edges).tolist() == [[2, 1]]
+
+
+def test_a_wanted_node_comes_with_its_way_out_and_its_inputs() -> None:
+    """Kept is the neuron alone; the head's largest way out is past it to the output, its inputs are both tokens."""
+    always = marks(0, 1, 5)
+    kept = expand(VALUES, START, always=always, floor=0.7, most_nodes=9, most_edges=1)
+    assert np.flatnonzero(kept.nodes).tolist() == [4, 5]
+    found = attach(kept, VALUES, START, [3, 4], always=always)
+    assert np.argwhere(found.edges).tolist() == [[3, 0], [3, 1], [4, 3], [5, 4]]  # the first of two equal ways
+    assert np.flatnonzero(found.nodes).tolist() == [0, 1, 3, 4, 5] and found.node_share > kept.node_share
+    one = attach(kept, VALUES, START, [3], always=always, inputs=1)
+    assert np.argwhere(one.edges).tolist() == [[3, 0], [4, 3], [5, 4]]

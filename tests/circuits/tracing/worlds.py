@@ -1,11 +1,13 @@
 """Networks and their graphs, small enough to look through."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 import cutaway
+from cutaway.bases import Basis
 from cutaway.circuits.tracing.baselines import Baseline, of_nothing, of_prompt, of_text
 from cutaway.circuits.tracing.flow import Flow, sweep
 from cutaway.circuits.tracing.frozen import Body, Pass, record
@@ -80,9 +82,10 @@ def world(
     size: int = 10,
     neurons: int | None = None,
     other: torch.Tensor = OTHER,
+    bases: Sequence[Basis] = (),
 ) -> World:
     """The whole graph of a question, against text, zero or another prompt (``corrupt``)."""
-    body = Body.of(network)
+    body = Body.of(network, bases)
     question = ask(network, ids, target, against)
     seen = record(body, question.batch, question.position)
     held = {
@@ -90,7 +93,7 @@ def world(
         "corrupt": lambda: of_prompt(body, question, other),
     }[baseline]()  # fmt: skip
     flow = sweep(body, seen, question, held)
-    pool = pooled(body, seen, flow, heads=size, neurons=size if neurons is None else neurons)
+    pool = pooled(body, seen, flow, heads=size, neurons=size if neurons is None else neurons, features=size)
     metric = float(question.read(seen.logits[None])[0])
     links = link(body, seen, flow, pool, held, position=question.position, metric=metric)
     return World(body, question, seen, held, flow, pool, links, metric)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from cutaway.errors import BadInput
 Rows = tuple[Float[Tensor, "row d_in"], Float[Tensor, "row d_out"]]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Rows of what a basis reads and of what it is to write (the same rows for an SAE)."""
 

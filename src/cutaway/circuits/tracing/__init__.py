@@ -14,14 +14,18 @@ own.
     links       every edge
     influence   scores and pruning
     baselines   what is put in place of what is cut
-    causal      cutting edges, running the kept nodes alone
+    ledger      who wrote what where, and who reads it
+    causal      cutting edges, one by one or together
+    sets        running the kept nodes alone, and everything but them
+    checks      how the graph fared, with nulls
     reasons     attention, pair by pair
+    features    nodes that are features of bases
     make        all of it in order
     layout, svg, dot, page, files   pictures, pages and files
 """
 
 from cutaway.circuits.tracing.files import check_file, save
-from cutaway.circuits.tracing.graph import Check, Edge, Tested, Trace
+from cutaway.circuits.tracing.graph import Check, Edge, Effect, FeaturesTested, Tested, Trace
 from cutaway.circuits.tracing.influence import Scores
 from cutaway.circuits.tracing.make import Budget, sign_agreement, trace
 from cutaway.circuits.tracing.nodes import Node
@@ -31,6 +35,8 @@ __all__ = [
     "Budget",
     "Check",
     "Edge",
+    "Effect",
+    "FeaturesTested",
     "Move",
     "Node",
     "Pair",

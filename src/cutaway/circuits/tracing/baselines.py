@@ -28,12 +28,14 @@ class Baseline:
     """What every source writes instead, the stream that MLPs would then read, and in words where that comes from.
 
     ``zero``: everything writes nothing; edges are then whole contributions, as in published attribution graphs.
+    ``coded``: for each prompt that the baseline is a mean of, what lay at the sites that bases read and write.
     """
 
     written: Written
     mids: tuple[Tensor | None, ...]
     words: str
     zero: bool = False
+    coded: tuple[dict[str, Tensor], ...] = ()
 
 
 def of_prompt(body: Body, question: Question, corrupt: str | Tensor) -> Baseline:
@@ -47,7 +49,7 @@ def of_prompt(body: Body, question: Question, corrupt: str | Tensor) -> Baseline
     batch = body.network.prepare({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, ("corrupt",))
     words = repr(corrupt) if isinstance(corrupt, str) else "another prompt"
     (kept,) = _recorded(body, batch)
-    return Baseline(*kept, f"its value on {words}")
+    return Baseline(kept[0], kept[1], f"its value on {words}", coded=(kept[2],))
 
 
 def of_nothing(seen: Pass) -> Baseline:
@@ -72,35 +74,38 @@ def of_text(body: Body, question: Question, *, count: int = TEXTS, seed: int = 0
         names = tuple(f"text{row}" for row in range(len(rows)))
         batch = body.network.prepare({"input_ids": rows, "attention_mask": torch.ones_like(rows)}, names)
         kept += _recorded(body, batch)
-    return Baseline(*_mean(kept), f"its mean at the same position over {words}")
+    sources, mids = _mean(kept)
+    coded = tuple(each[2] for each in kept)
+    return Baseline(sources, mids, f"its mean at the same position over {words}", coded=coded)
 
 
-_Kept = tuple[Written, tuple[Tensor | None, ...]]
+_Kept = tuple[Written, tuple[Tensor | None, ...], dict[str, Tensor]]
 
 
 def _recorded(body: Body, batch: Batch) -> list[_Kept]:
     sites = {layer.index: mlp_stream_site(layer.index) for layer in body.wired.parts.layers if layer.down is not None}
     with torch.no_grad():
-        asked = [*written_sites(body), *sites.values()]
+        asked = [*written_sites(body), *sites.values(), *body.coded_sites]
         found = body.wired.network.run(batch, capture=asked, stop_at=True).captured
     return [
         (
             written(body, found, row),
             tuple(wide(found[sites[layer]][row]) if layer in sites else None for layer in range(body.depth)),
+            {site: wide(found[site][row]) for site in body.coded_sites},
         )
         for row in range(len(batch))
     ]
 
 
-def _mean(kept: list[_Kept]) -> _Kept:
+def _mean(kept: list[_Kept]) -> tuple[Written, tuple[Tensor | None, ...]]:
     def over(lists: Iterable[Sequence[Tensor | None]]) -> tuple[Tensor | None, ...]:
         # One list for each prompt, one entry for each layer; all prompts have a token at every position.
         return tuple(None if layer[0] is None else torch.stack(list(layer)).mean(0) for layer in zip(*lists))
 
-    sources = [each for each, _ in kept]
+    sources = [each[0] for each in kept]
     embeds, heads = over([each.embeds for each in sources]), over([each.heads for each in sources])
     means = Written(embeds, heads, over([each.hidden for each in sources]))  # type: ignore[arg-type]
-    return means, over([mids for _, mids in kept])
+    return means, over([each[1] for each in kept])
 
 
 def _texts(body: Body, question: Question, count: int, seed: int) -> tuple[Tensor, str]:

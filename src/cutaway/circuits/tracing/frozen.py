@@ -7,12 +7,13 @@ and neurons are the only parts that bend; their tangents are in :mod:`cutaway.ci
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cutaway.bases import Basis
 from cutaway.circuits.edges.nodes import neuron_site, opened
 from cutaway.circuits.edges.wiring import (
     FINAL_STREAM,
@@ -22,6 +23,7 @@ from cutaway.circuits.edges.wiring import (
     mlp_stream_site,
     stream_site,
 )
+from cutaway.circuits.tracing.features.places import MLP_OUT, Place, places_of
 from cutaway.errors import BadInput, NotTestable
 from cutaway.networks.anatomy import NormMath, weight_in_out
 from cutaway.networks.edits import Edit
@@ -40,7 +42,10 @@ class Written:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """A prompt's pass: what was written, the stream where each part reads it, the patterns [head query key]."""
+    """A prompt's pass: what was written, the stream where each part reads it, the patterns [head query key].
+
+    ``coded`` holds what lies at the sites that bases read and write.
+    """
 
     written: Written
     streams: tuple[Float[Tensor, "pos d"], ...]  # at the heads of each layer
@@ -48,6 +53,7 @@ class Pass:
     final: Float[Tensor, "pos d"]
     patterns: tuple[Float[Tensor, "head pos pos"], ...]
     logits: Float[Tensor, " out"]
+    coded: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -68,13 +74,17 @@ class HeadWeights:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """The network opened up, and its weights as the analysis needs them: on the CPU, in double precision."""
+    """The network opened up, and its weights as the analysis needs them: on the CPU, in double precision.
+
+    ``places``: where bases take the place of what lies there.
+    """
 
     network: Network
     wired: Wired
+    places: tuple[Place, ...] = ()
 
     @classmethod
-    def of(cls, network: Network) -> Body:
+    def of(cls, network: Network, bases: Sequence[Basis] = ()) -> Body:
         """Opens a pre-norm transformer; raises ``NotTestable`` for what cannot be taken apart."""
         wired = opened(network)
         for layer in wired.parts.layers:
@@ -83,7 +93,7 @@ class Body:
                     f"{network.name} puts a norm behind its MLPs, so that neurons do not just add up in the stream; a "
                     "graph of them is not defined."
                 )
-        return cls(network, wired)
+        return cls(network, wired, places_of(network, bases))
 
     @property
     def rounding(self) -> float:
@@ -95,6 +105,20 @@ class Body:
     def depth(self) -> int:
         """Number of layers."""
         return len(self.wired.parts.layers)
+
+    @property
+    def coded_sites(self) -> list[str]:
+        """Sites that bases read or write."""
+        return list(dict.fromkeys(site for place in self.places for site in (place.reads, place.writes)))
+
+    def place(self, layer: int, part: str) -> Place | None:
+        """The basis behind a part of a layer, if there is one."""
+        return next((each for each in self.places if (each.layer, each.part) == (layer, part)), None)
+
+    def transcoder(self, layer: int) -> Place | None:
+        """What stands in for the neurons of a layer, if anything does."""
+        found = self.place(layer, MLP_OUT)
+        return found if found is not None and found.transcodes else None
 
     def heads(self, layer: int) -> HeadWeights:
         """The maps of a layer's heads."""
@@ -159,7 +183,7 @@ def written_sites(body: Body) -> list[str]:
 def record(body: Body, batch: Batch, position: int) -> Pass:
     """One untouched pass over one prompt; ``logits`` are those at ``position``."""
     layers = body.wired.parts.layers
-    sites = [*written_sites(body), FINAL_STREAM]
+    sites = [*written_sites(body), *body.coded_sites, FINAL_STREAM]
     for layer in layers:
         sites += [stream_site(layer.index), f"layers.{layer.index}.attn.pattern"]
         sites += [mlp_stream_site(layer.index)] if layer.down is not None else []
@@ -173,6 +197,7 @@ def record(body: Body, batch: Batch, position: int) -> Pass:
         wide(found[FINAL_STREAM][0]),
         tuple(wide(found[f"layers.{layer.index}.attn.pattern"][0]) for layer in layers),
         wide(_at(run.logits, position)[0]),
+        {site: wide(found[site][0]) for site in body.coded_sites},
     )
 
 
@@ -192,14 +217,21 @@ def written(body: Body, found: dict[str, Tensor], row: int) -> Written:
 
 def outputs(body: Body, batch: Batch, rows: int, position: int, edits: Sequence[Edit] = ()) -> Float[Tensor, "row out"]:
     """The outputs at a position of ``rows`` copies of the prompt, edited."""
+    return outputs_and(body, batch, rows, position, edits)[0]
+
+
+def outputs_and(
+    body: Body, batch: Batch, rows: int, position: int, edits: Sequence[Edit] = (), capture: Sequence[str] = ()
+) -> tuple[Float[Tensor, "row out"], dict[str, Tensor]]:
+    """The outputs of edited copies of the prompt, and what lies at some sites of theirs."""
     copies = Batch(
         {name: value.expand(rows, *value.shape[1:]) for name, value in batch.inputs.items()},
         tuple(f"copy{row}" for row in range(rows)),
         None if batch.mask is None else batch.mask.expand(rows, -1),
     )
     with torch.no_grad():
-        run = body.wired.network.run(copies, edits=edits, logits=_asked(body, batch, position))
-    return wide(_at(run.logits, position))
+        run = body.wired.network.run(copies, capture=capture, edits=edits, logits=_asked(body, batch, position))
+    return wide(_at(run.logits, position)), run.captured
 
 
 def _asked(body: Body, batch: Batch, position: int) -> str:

@@ -44,6 +44,11 @@ class Edge:
     score: float
     check: Check | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        check = None if self.check is None else {**vars(self.check), "agrees": self.check.agrees}
+        return {**vars(self), "check": check}
+
 
 @dataclass(frozen=True)
 class Tested:
@@ -69,13 +74,53 @@ class Tested:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """An intervention on features: what it was ``predicted`` to take from the metric and what it took (logits)."""
+
+    name: str
+    nodes: tuple[str, ...]
+    predicted: float
+    measured: float
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether both have the same sign; None where nothing was predicted."""
+        return None if self.predicted == 0 else self.predicted * self.measured > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self), "nodes": list(self.nodes), "agrees": self.agrees}
+
+
+@dataclass(frozen=True)
+class FeaturesTested:
+    """Features set to their baseline, everything else really run.
+
+    ``singles``: each kept feature alone, against its value. ``joined``: all kept edges from features into one node
+    (named) cut at once, against their sum. ``groups``: the sets that were asked for, against the sum of their values.
+    ``signs`` and ``rank``: sign agreement and Spearman correlation over ``singles``. ``moved`` and ``moved_rank``: of
+    every edge between two kept features, whether setting the source moves the target's own activation as the edge says
+    (other paths between the two count, too).
+    """
+
+    singles: tuple[Effect, ...]
+    joined: tuple[Effect, ...]
+    groups: tuple[Effect, ...]
+    signs: Measurement | None
+    rank: Measurement | None
+    moved: Measurement | None
+    moved_rank: Measurement | None
+
+
+@dataclass(frozen=True)
 class Trace:
     """Why ``target`` and not ``against``: the pruned graph behind one difference of logits.
 
     ``baseline`` says what every part is held against: a source's value is what it writes beyond that. ``metric`` is the
     network's own difference; the full graph's edges into the output sum to it within ``gap``.
     ``node_share`` is the share of influence of the kept nodes, ``direct_share`` that of what enters the output along
-    kept edges; ``full`` counts nodes before pruning.
+    kept edges; ``full`` counts nodes before pruning. ``bases``: the places whose features are nodes, as addresses
+    begin; ``features`` says how these fared when they were set to something else.
     """
 
     network: str
@@ -98,6 +143,8 @@ class Trace:
     seed: int
     tested: Tested | None = None
     notes: tuple[str, ...] = field(default=())
+    bases: tuple[str, ...] = ()
+    features: FeaturesTested | None = None
 
     @property
     def question(self) -> str:
@@ -114,9 +161,10 @@ class Trace:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; NaN becomes null, measurements are objects."""
-        plain = plain_values(dataclasses.asdict(dataclasses.replace(self, edges=(), tested=None)))
-        plain["edges"] = [_edge_facts(edge) for edge in self.edges]
+        plain = plain_values(dataclasses.asdict(dataclasses.replace(self, edges=(), tested=None, features=None)))
+        plain["edges"] = [edge.to_json() for edge in self.edges]
         plain["tested"] = None if self.tested is None else _tested_facts(self.tested)
+        plain["features"] = None if self.features is None else _features_facts(self.features)
         return {"question": self.question, **plain}
 
 
@@ -129,10 +177,14 @@ def plain_values(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _edge_facts(edge: Edge) -> dict[str, Any]:
-    check = None if edge.check is None else {**vars(edge.check), "agrees": edge.check.agrees}
-    return {"source": edge.source, "target": edge.target, "value": edge.value, "score": edge.score, "check": check}
-
-
 def _tested_facts(tested: Tested) -> dict[str, Any]:
     return {name: value.to_json() if isinstance(value, Measurement) else value for name, value in vars(tested).items()}
+
+
+def _features_facts(found: FeaturesTested) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [each.to_json() for each in value]
+        return value.to_json() if isinstance(value, Measurement) else value
+
+    return {name: plain(value) for name, value in vars(found).items()}

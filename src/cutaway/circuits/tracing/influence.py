@@ -13,11 +13,13 @@ them. Flow does not, and its edges stand up better when they are cut (:mod:`cuta
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+LEAST_INPUT = 0.01  # of the largest: what is smaller is no input worth showing
 
 Matrix = Float[np.ndarray, "target source"]
 Vector = Float[np.ndarray, " node"]
@@ -144,6 +146,29 @@ def prune(
     edges = _strongest(scores.ravel(), edge_share, most_edges).reshape(scores.shape)
     nodes, edges = _connected(nodes, edges, leaves, start > 0)
     return Kept(nodes, edges, scores, *_shares(values, start, nodes, edges, always))
+
+
+def attach(
+    kept: Kept, values: Matrix, start: Vector, wanted: Sequence[int], *, always: Bool[np.ndarray, " node"],
+    inputs: int = 2,
+) -> Kept:  # fmt: skip
+    """The same with some more nodes, each by its largest way to what is kept and with its largest ``inputs``.
+
+    A graph of many parts hands each feature's weight on in small pieces; the strongest features are shown all the same.
+    """
+    nodes, edges, sizes = kept.nodes.copy(), kept.edges.copy(), np.abs(values)
+    for node in (each for each in wanted if not kept.nodes[each]):
+        least = LEAST_INPUT * sizes[node].max()
+        largest = np.argsort(-sizes[node], kind="stable")[:inputs]
+        sources = [source for source in largest if sizes[node, source] > least]
+        edges[node, sources], nodes[sources] = True, True
+        at, joined = node, False
+        while not joined and sizes[:, at].any():
+            target = int(np.argmax(sizes[:, at]))
+            joined = bool(nodes[target])
+            nodes[at], nodes[target], edges[target, at] = True, True, True
+            at = target
+    return Kept(nodes, edges, kept.scores, *_shares(values, start, nodes, edges, always))
 
 
 def _strongest(sizes: Vector, share: float, most: int) -> Bool[np.ndarray, " node"]:

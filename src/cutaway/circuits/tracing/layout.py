@@ -6,11 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cutaway.circuits.tracing.graph import Edge, Trace
-from cutaway.circuits.tracing.nodes import ATTENTION, BIAS, EMBED, ERROR, HEAD, HEADS, NEURON, NEURONS, OUTPUT, Node
+from cutaway.circuits.tracing.nodes import (
+    ABSENT,
+    ATTENTION,
+    BIAS,
+    EMBED,
+    ERROR,
+    FEATURE,
+    FEATURES,
+    GATE,
+    HEAD,
+    HEADS,
+    NEURON,
+    NEURONS,
+    OUTPUT,
+    RESIDUE,
+    SKIP,
+    STAGES,
+    UNEXPLAINED,
+    Node,
+)
 
 BOX, GAP, ROW, MARGIN, LEFT, PAD = 66.0, 8.0, 58.0, 16.0, 76.0, 14.0  # pixels
 TOP, BOTTOM = 74.0, 96.0
 HIGH = 26.0
+ROWS = ("heads", "attn out", "MLP", "MLP out", "stream")
 ASIDE = (-0.55, 0.3, -0.15, 0.6, -0.35, 0.15, -0.75, 0.45)  # where in its column a row stands, so that edges pass by
 
 
@@ -79,7 +99,7 @@ def _column(node: Node, trace: Trace) -> int:
 def _ordered(own: Sequence[Node], edges: Sequence[Edge]) -> list[Node]:
     """Nodes of one cell with what excites on the left, biases and errors last."""
     value = {node.name: node.value for node in own}
-    return sorted(own, key=lambda node: (node.kind in (ERROR, ATTENTION, BIAS), -value[node.name]))
+    return sorted(own, key=lambda node: (node.kind in (*UNEXPLAINED, BIAS), -value[node.name]))
 
 
 def _spread(count: int, left: float, width: float, row: int) -> list[float]:
@@ -94,7 +114,8 @@ def _row_name(stage: int) -> str:
         return "tokens"
     if stage == Node("", OUTPUT).stage:
         return "output"
-    return f"{(stage - 1) // 2} {'MLP' if stage % 2 == 0 else 'heads'}"
+    layer, part = divmod(stage - 1, STAGES)
+    return f"{layer} {ROWS[part]}"
 
 
 def shown(token: str, most: int = 14) -> str:
@@ -109,10 +130,15 @@ def label(node: Node, trace: Trace) -> str:
         return shown(trace.tokens[node.position or 0], 9)
     if node.kind == OUTPUT:
         return f"{trace.metric:+.2f}".replace("-", "−")
-    short = {HEADS: "heads", NEURONS: "MLP", ERROR: "error", ATTENTION: "attention", BIAS: "bias"}
-    if node.kind in (HEAD, NEURON):
-        return f"{node.layer}.{node.index}" if node.kind == HEAD else f"n {node.index}"
-    return short[node.kind]
+    if node.kind in (HEAD, NEURON, FEATURE):
+        return {HEAD: f"{node.layer}.{node.index}", NEURON: f"n {node.index}"}.get(node.kind, f"f {node.index}")
+    return _SHORT[node.kind]
+
+
+_SHORT = {
+    HEADS: "heads", NEURONS: "MLP", ERROR: "error", ATTENTION: "attention", BIAS: "bias", FEATURES: "features",
+    SKIP: "by-pass", RESIDUE: "error", ABSENT: "absent", GATE: "threshold",
+}  # fmt: skip
 
 
 def described(node: Node, trace: Trace) -> str:
@@ -124,5 +150,9 @@ def described(node: Node, trace: Trace) -> str:
         ERROR: f"what the slopes of layer {node.layer}'s neurons leave out",
         ATTENTION: f"layer {node.layer} looking elsewhere than on the baseline",
         BIAS: "constants and the baseline", OUTPUT: trace.question,
+        FEATURE: f"feature {node.index} of {node.site}", FEATURES: f"the other features of {node.site}",
+        SKIP: f"what by-passes the features of {node.site}", RESIDUE: f"what {node.site} leaves out",
+        ABSENT: f"features of {node.site} that are active in the baseline and not here",
+        GATE: f"what slopes of the features of {node.site} leave out",
     }  # fmt: skip
     return words[node.kind] + at

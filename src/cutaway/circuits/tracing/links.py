@@ -6,11 +6,16 @@ where r_v[s] is what v reads of the stream at position s, times the metric's gra
 
 Into a head at p by its value path, exact:    r[s] = A[p, s] / sigma_s (W_O W_V)' g
 Into a neuron at p, its slope:                r[p] = (g . W_down[n]) dh_n/dx
+Into a feature at p, its slope:               (g . d_i) s_i dcode_i/dx, through the norm for a transcoder
 Into the output, exact:                       the unembedding's difference / sigma
 
+A basis stands between what is written at its site and everything after it: only its features read the one, and only
+they, its bias, by-pass and error can be read behind it.
+
 Edges into a node sum to its share, those into the output to the metric: a neuron's rest comes from the layer's
-``error`` node, a head's from its ``attention`` node (the same values, seen with the baseline's attention), the output's
-from ``bias``. With a baseline of zero the constants of heads and neurons are biases as well.
+``error`` node, a head's from its ``attention`` node (the same values, seen with the baseline's attention), a feature's
+from its ``threshold`` node, the output's from ``bias``. With a baseline of zero the constants of heads, neurons and
+features are biases as well.
 """
 
 from __future__ import annotations
@@ -24,18 +29,27 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cutaway.circuits.tracing.baselines import Baseline
-from cutaway.circuits.tracing.flow import Flow, head_readings
-from cutaway.circuits.tracing.frozen import Body, HeadWeights, Pass, Written
+from cutaway.circuits.tracing.features.codes import bypass_pulled
+from cutaway.circuits.tracing.features.places import ATTN_OUT, MLP_OUT, RESID
+from cutaway.circuits.tracing.flow import Flow, Through, head_readings
+from cutaway.circuits.tracing.frozen import Body, HeadWeights, Pass, Written, readings
+from cutaway.circuits.tracing.ledger import Ledger, Scope, placed
 from cutaway.circuits.tracing.neurons import Mlp
 from cutaway.circuits.tracing.nodes import (
+    ABSENT,
     ATTENTION,
     BIAS,
     EMBED,
     ERROR,
+    FEATURE,
+    FEATURES,
+    GATE,
     HEAD,
     HEADS,
     NEURON,
     NEURONS,
+    RESIDUE,
+    SKIP,
     Node,
     Pool,
 )
@@ -46,13 +60,19 @@ from cutaway.networks.folded import inverse_scale
 @dataclass(frozen=True, eq=False)
 class Links:
     """``values`` [target source] of all edges; ``shares`` of the nodes; ``gap`` is the largest amount by which all that
-    flows into a head or the output misses what it writes (logits).
+    flows into a head, a feature or the output misses what it should (logits).
+
+    ``outs`` and ``bases``: what nodes write to the stream, here and at the baseline; ``readers``: what each layer's
+    heads could read.
     """
 
     pool: Pool
     values: Float[np.ndarray, "node node"]
     shares: Float[np.ndarray, " node"]
     gap: float
+    outs: Float[Tensor, "node d"]
+    bases: Float[Tensor, "node d"]
+    readers: tuple[Scope, ...]
 
 
 def link(body: Body, seen: Pass, flow: Flow, pool: Pool, baseline: Baseline, *, position: int, metric: float) -> Links:
@@ -61,59 +81,60 @@ def link(body: Body, seen: Pass, flow: Flow, pool: Pool, baseline: Baseline, *, 
     for layer in range(body.depth):
         maker.layer(layer)
     maker.output(position, metric)
-    if maker.gap > body.rounding * maker.size:
+    book = maker.book
+    if book.gap > body.rounding * book.size:
         raise NotTestable(
-            f"The parts of {body.network.name} do not add up to its answer on this prompt (by {maker.gap:.2g} logits); "
+            f"The parts of {body.network.name} do not add up to its answer on this prompt (by {book.gap:.2g} logits); "
             "it does something that this analysis does not know."
         )
-    return Links(pool, maker.values, maker.shares, maker.gap)
+    return Links(pool, book.values, book.shares, book.gap, book.outs, book.bases, tuple(maker.readers))
 
 
 class _Maker:
-    """Fills the matrix stage by stage; sources are known before anything that reads them."""
+    """Fills the ledger stage by stage; sources are known before anything that reads them."""
 
     def __init__(self, body: Body, seen: Pass, flow: Flow, pool: Pool, baseline: Baseline) -> None:
         self.body, self.seen, self.flow, self.pool, self.baseline = body, seen, flow, pool, baseline
-        count, width = len(pool.nodes), seen.final.shape[1]
-        self.values = np.zeros((count, count), dtype=np.float32)
-        self.shares = np.array([node.value for node in pool.nodes])
-        self.outs = torch.zeros(count, width, dtype=torch.float64)
-        self.bases = torch.zeros_like(self.outs)
-        self.at: list[list[int]] = [[] for _ in range(seen.length)]  # sources known so far at each position
-        self.biases = torch.zeros(width, dtype=torch.float64)
-        self.gap, self.size = 0.0, 0.0
-        for number, node in enumerate(pool.nodes):
-            if node.kind == EMBED:
-                written = (embedding(each, node)[None] for each in (seen.written, baseline.written))
-                self._known([number], *written)
+        self.book = Ledger(pool, *seen.final.shape)
+        self.readers: list[Scope] = []
+        embeds = [number for number, node in enumerate(pool.nodes) if node.kind == EMBED]
+        outs = (torch.stack([embedding(each, pool.nodes[number]) for number in embeds]) for each in self._both())
+        self.stream = self.book.written(embeds, *outs)
 
     def layer(self, layer: int) -> None:
-        """Edges into a layer's heads and neurons, and what these write."""
-        parallel = self.body.wired.parts.layers[layer].parallel
-        weights, down = self.body.heads(layer), self.body.down(layer)
-        heads = [*self.pool.of(layer, HEAD), *self.pool.of(layer, HEADS)]
-        own, base = (head_outputs(self.pool, heads, weights, w.heads[layer]) for w in self._both())
-        self._into_heads(layer, heads, weights, own)
-        if down is not None and parallel:
-            self._into_neurons(layer, down[0])
-        self._known(heads, own, base)
-        self.biases = self.biases + weights.bias
-        if down is not None:
-            if not parallel:
-                self._into_neurons(layer, down[0])
-            neurons = [*self.pool.of(layer, NEURON), *self.pool.of(layer, NEURONS)]
-            self._known(neurons, *(neuron_outputs(self.pool, neurons, down[0], w, layer) for w in self._both()))
-            self.biases = self.biases + down[1]
+        """Edges into a layer's heads, neurons and features, and what these write."""
+        self.readers.append(self.stream)
+        heads, before = self._heads(layer), self.stream
+        if not self.body.wired.parts.layers[layer].parallel:
+            before = before.plus(heads)
+        self.stream = self.stream.plus(heads)
+        if self.body.wired.parts.layers[layer].down is not None:
+            self.stream = self.stream.plus(self._mlp(layer, before))
+        self.stream = self._coded(layer, RESID, self.stream)
 
     def _both(self) -> tuple[Written, Written]:
         return self.seen.written, self.baseline.written
 
-    def _known(self, numbers: Sequence[int], outs: Tensor, bases: Tensor) -> None:
-        self.outs[list(numbers)], self.bases[list(numbers)] = outs, bases
-        for number in numbers:
-            self.at[_place(self.pool.nodes[number])].append(number)
+    def _heads(self, layer: int) -> Scope:
+        weights = self.body.heads(layer)
+        heads = [*self.pool.of(layer, HEAD), *self.pool.of(layer, HEADS)]
+        own, base = (head_outputs(self.pool, heads, weights, w.heads[layer]) for w in self._both())
+        self._into_heads(layer, heads, weights, own)
+        return self._coded(layer, ATTN_OUT, self.book.written(heads, own, base).biased(weights.bias))
 
-    # -- targets -----------------------------------------------------------------------------------------------
+    def _mlp(self, layer: int, before: Scope) -> Scope:
+        transcoder, down = self.body.transcoder(layer), self.body.down(layer)
+        assert down is not None
+        if transcoder is not None:
+            return self._through(self.flow.through[transcoder.name], before, layer)
+        self._into_neurons(layer, down[0], before)
+        neurons = [*self.pool.of(layer, NEURON), *self.pool.of(layer, NEURONS)]
+        made = self.book.written(
+            neurons, *(neuron_outputs(self.pool, neurons, down[0], w, layer) for w in self._both())
+        )  # fmt: skip
+        return self._coded(layer, MLP_OUT, made.biased(down[1]))
+
+    # -- heads and neurons ---------------------------------------------------------------------------------------
 
     def _into_heads(self, layer: int, numbers: list[int], weights: HeadWeights, own: Tensor) -> None:
         if not numbers:
@@ -125,80 +146,109 @@ class _Maker:
         fixed = fixed * pattern.sum(-1)
         rows, constants = [], []
         for number in numbers:
-            chosen, place = members(self.pool, self.pool.nodes[number]), _place(self.pool.nodes[number])
+            chosen, place = members(self.pool, self.pool.nodes[number]), placed(self.pool.nodes[number])
             rows.append(torch.einsum("hs,hd->sd", pattern[chosen, place], reads[chosen, place]) * scale[:, None])
             constants.append(float(fixed[chosen, place].sum()))
-        whole = (own * gradient[[_place(self.pool.nodes[number]) for number in numbers]]).sum(1)
-        self._exact(numbers, torch.stack(rows), torch.tensor(constants, dtype=torch.float64), whole, ATTENTION)
+        whole = (own * gradient[[placed(self.pool.nodes[number]) for number in numbers]]).sum(1)
+        stacked, everyone = torch.stack(rows), torch.arange(len(numbers))
+        read = [(place, everyone, stacked[:, place]) for place in range(self.seen.length)]
+        rest = [self.pool.index[f"L{layer}{ATTENTION}@{self.pool.nodes[number].position}"] for number in numbers]
+        fixed = torch.tensor(constants, dtype=torch.float64)
+        self.book.exact(self.stream, numbers, read, fixed, whole, None if self.baseline.zero else rest)
 
-    def _into_neurons(self, layer: int, down: Tensor) -> None:
+    def _into_neurons(self, layer: int, down: Tensor, before: Scope) -> None:
         stream, base = self.seen.mids[layer], self.baseline.mids[layer]
         numbers = [*self.pool.of(layer, NEURON), *self.pool.of(layer, NEURONS)]
         assert stream is not None
         if not numbers:
             return
-        places = [_place(self.pool.nodes[number]) for number in numbers]
+        places = [placed(self.pool.nodes[number]) for number in numbers]
         weights = neuron_marks(self.pool, numbers) * (self.flow.behind[layer] @ down.T)[places]
         mlp = Mlp.of(self.body, layer)
         found = mlp.pulled(stream[places], weights, None if base is None else base[places])
         totals = torch.zeros(len(numbers), dtype=torch.float64)
         if self.baseline.zero:
-            fixed = found.constant + (weights * mlp.from_biases(stream)[places]).sum(1) + found.rows @ self.biases
-            self.values[numbers, self.pool.index[BIAS]] = fixed.numpy()
+            fixed = found.constant + (weights * mlp.from_biases(stream)[places]).sum(1) + found.rows @ before.biases
+            self.book.values[numbers, self.pool.index[BIAS]] = fixed.numpy()
             totals += fixed
-        for place in sorted(set(places)):
-            here = [row for row, each in enumerate(places) if each == place]
-            edges, _ = self._edges(place, [numbers[row] for row in here], found.rows[here])
+        for place, here in _by_place(places):
+            edges, _ = self.book.edges(before, place, [numbers[row] for row in here.tolist()], found.rows[here])
             totals[here] += edges.sum(1)
         for row, number in enumerate(numbers):
             error = self.pool.index[f"L{layer}{ERROR}@{places[row]}"]
-            self.values[number, error] = self.shares[number] - float(totals[row])
+            self.book.values[number, error] = self.book.shares[number] - float(totals[row])
 
     def output(self, position: int, metric: float) -> None:
         """Edges into the metric."""
         number = self.pool.index["output"]
-        rows = torch.zeros(1, *self.flow.end.shape, dtype=torch.float64)
-        rows[0, position] = self.flow.end[position]
-        self.shares[number] = metric
-        constant = torch.tensor([self.flow.constant], dtype=torch.float64)
-        self._exact([number], rows, constant, torch.tensor([metric], dtype=torch.float64), BIAS)
+        self.book.shares[number] = metric
+        read = [(position, torch.zeros(1, dtype=torch.long), self.flow.end[position][None])]
+        constant, whole = (torch.tensor([x], dtype=torch.float64) for x in (self.flow.constant, metric))
+        self.book.exact(self.stream, [number], read, constant, whole, None)
 
-    # -- edges -------------------------------------------------------------------------------------------------
+    # -- features of bases ---------------------------------------------------------------------------------------
 
-    def _exact(self, numbers: list[int], rows: Tensor, constants: Tensor, whole: Tensor, rest: str) -> None:
-        """Edges into nodes that are linear in the stream: ``rows`` [target pos d]; ``whole`` is what they write."""
-        constants = constants + torch.einsum("kpd,d->k", rows, self.biases)
-        change, total, size = (torch.zeros_like(constants) for _ in range(3))
-        for place in range(self.seen.length):
-            edges, raw = self._edges(place, numbers, rows[:, place])
-            change, total, size = change + edges.sum(1), total + raw.sum(1), size + raw.abs().sum(1)
-        self.gap = max(self.gap, float((whole - constants - total).abs().max()))
-        self.size = max(self.size, float((size + constants.abs()).max()))
-        for row, number in enumerate(numbers):
-            node = self.pool.nodes[number]
-            if rest == ATTENTION and not self.baseline.zero:
-                source, left = self.pool.index[f"L{node.layer}{ATTENTION}@{node.position}"], self.shares[number]
-                self.values[number, source] = left - float(change[row])
-            else:
-                self.values[number, self.pool.index[BIAS]] = float(constants[row] + total[row] - change[row])
+    def _coded(self, layer: int, part: str, before: Scope) -> Scope:
+        """What can be read behind a site: the same, or what a basis makes of it."""
+        place = self.body.place(layer, part)
+        return before if place is None else self._through(self.flow.through[place.name], before, None)
 
-    def _edges(self, place: int, numbers: list[int], rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Edges from everything known at a position, beyond the baseline and whole: [target source] both."""
-        own = self.at[place]
-        raw, base = rows @ self.outs[own].T, rows @ self.bases[own].T
-        self.values[np.ix_(numbers, own)] = (raw - base).numpy()
-        return raw - base, raw
+    def _through(self, through: Through, before: Scope, layer: int | None) -> Scope:
+        """Edges into the features of a place; ``layer``: behind the norm of that layer's MLP."""
+        coded, site = through.coded, through.coded.place.name
+        features, skips = self.pool.at(site, FEATURE, FEATURES), self.pool.at(site, SKIP)
+        groups = [self.pool.entries(self.pool.nodes[number]) for number in features]
+        if groups:
+            rows = coded.readings(groups, through.along)
+            whole = torch.stack([(through.along[own] * coded.value[own]).sum() for own in groups])
+            self._into_coded(through, before, layer, features, rows, whole)
+        if skips and coded.skip is not None:
+            rows = bypass_pulled(coded.place.basis, coded.given, through.gradient)
+            self._into_coded(through, before, layer, skips, rows, (through.gradient * coded.skip).sum(1))
+        return self._out_of(through, features, groups, skips).biased(coded.bias)
+
+    def _into_coded(
+        self, through: Through, before: Scope, layer: int | None, numbers: list[int], rows: Tensor, whole: Tensor
+    ) -> None:
+        """``rows`` [node d]: readings of what the basis is given; ``whole``: what the nodes add to the metric."""
+        coded = through.coded
+        places = [placed(self.pool.nodes[number]) for number in numbers]
+        constants = whole - (rows * coded.given[places]).sum(1)
+        if layer is not None:
+            stream, norm = self.seen.mids[layer], self.body.norm(self.body.wired.parts.layers[layer].mlp_norm)
+            assert stream is not None
+            rows, shift = readings(norm, rows)
+            rows, constants = rows * inverse_scale(norm, stream)[places][:, None], constants + shift
+        read = [(place, here, rows[here]) for place, here in _by_place(places)]
+        gates = None if coded.usual is None else [self.pool.index[f"{coded.place.name}.{GATE}@{x}"] for x in places]
+        self.book.exact(before, numbers, read, constants, whole, gates)
+
+    def _out_of(self, through: Through, features: list[int], groups: list[Tensor], skips: list[int]) -> Scope:
+        coded, site = through.coded, through.coded.place.name
+        zero = torch.zeros_like(coded.error)
+        numbers, outs, bases = list(features), [zero[:0]], [zero[:0]]
+        outs += [coded.written(own, coded.value[own])[None] for own in groups]
+        bases += [coded.written(own, coded.base[own])[None] for own in groups]
+        leaves = ((RESIDUE, coded.error, coded.error_base), (ABSENT, zero, coded.absent))
+        for kind, own, base in (*leaves, (SKIP, coded.skip, coded.skip_base)):
+            these = skips if kind == SKIP else self.pool.at(site, kind)
+            if these and own is not None:
+                places = [placed(self.pool.nodes[number]) for number in these]
+                numbers, outs = [*numbers, *these], [*outs, own[places]]
+                bases.append((zero if base is None else base)[places])
+        return self.book.written(numbers, torch.cat(outs), torch.cat(bases))
 
 
-def _place(node: Node) -> int:
-    assert node.position is not None
-    return node.position
+def _by_place(places: Sequence[int]) -> list[tuple[int, Tensor]]:
+    """Positions and which entries of a list are at each."""
+    known = torch.tensor(places)
+    return [(place, (known == place).nonzero()[:, 0]) for place in sorted(set(places))]
 
 
 def embedding(written: Written, node: Node) -> Float[Tensor, " d"]:
     """What a token's embedding wrote."""
     assert node.index is not None
-    return written.embeds[node.index][_place(node)]
+    return written.embeds[node.index][placed(node)]
 
 
 def head_outputs(
@@ -207,7 +257,7 @@ def head_outputs(
     """What nodes of a layer's heads write."""
     made = [weights.out.new_zeros(0, weights.out.shape[1])]
     for number in numbers:
-        chosen, place = members(pool, pool.nodes[number]), _place(pool.nodes[number])
+        chosen, place = members(pool, pool.nodes[number]), placed(pool.nodes[number])
         made.append(torch.einsum("her,hr->e", weights.out[chosen], heads[chosen, place])[None])
     return torch.cat(made)
 
@@ -220,7 +270,7 @@ def neuron_outputs(
     assert hidden is not None
     if not numbers:
         return down.new_zeros(0, down.shape[1])
-    return (hidden[[_place(pool.nodes[number]) for number in numbers]] * neuron_marks(pool, numbers)) @ down
+    return (hidden[[placed(pool.nodes[number]) for number in numbers]] * neuron_marks(pool, numbers)) @ down
 
 
 def neuron_marks(pool: Pool, numbers: Sequence[int]) -> Bool[Tensor, "node n"]:
@@ -240,7 +290,7 @@ def members(pool: Pool, node: Node) -> Tensor:
     """The heads or neurons of its layer that a node stands for."""
     if node.index is not None:
         return torch.tensor([node.index])
-    layer, place = node.layer or 0, _place(node)
+    layer, place = node.layer or 0, placed(node)
     if node.kind == HEADS:
         return (~pool.heads[layer][:, place]).nonzero()[:, 0]
     alone = pool.neurons[layer]

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
+from cutaway.bases import Basis
 from cutaway.circuits.tracing.baselines import Baseline, of_nothing, of_prompt, of_text
-from cutaway.circuits.tracing.causal import Whole, can_cut, cut_edges, run_kept
+from cutaway.circuits.tracing.causal import can_cut, cut_edges
+from cutaway.circuits.tracing.checks import features_tested, sign_agreement, tested
 from cutaway.circuits.tracing.flow import sweep
 from cutaway.circuits.tracing.frozen import Body, Pass, record
-from cutaway.circuits.tracing.graph import Check, Edge, Tested, Trace
-from cutaway.circuits.tracing.influence import Kept, Scores, expand, graph_scores, prune
+from cutaway.circuits.tracing.graph import Check, Edge, FeaturesTested, Tested, Trace
+from cutaway.circuits.tracing.influence import Kept, Matrix, Scores, Vector, attach, expand, graph_scores, prune
 from cutaway.circuits.tracing.links import Links, link
 from cutaway.circuits.tracing.nodes import (
     ATTENTION,
     BIAS,
     EMBED,
-    ERROR,
+    FEATURE,
+    FEATURES,
     HEAD,
     HEADS,
     LEAVES,
     NEURONS,
     OUTPUT,
+    UNEXPLAINED,
     Node,
     pooled,
 )
 from cutaway.circuits.tracing.question import Question, ask, check_causal_lm
 from cutaway.circuits.tracing.reasons import Asked, Move, explain
+from cutaway.circuits.tracing.sets import run_kept
 from cutaway.errors import BadInput, UnknownName
-from cutaway.evidence import Measurement, measure_against_null, measure_spearman, proportion_interval
 from cutaway.networks.network import Network
 
 RULES = ("flow", "influence")
 NODE_SHARE, EDGE_SHARE = 0.8, 0.98  # the published thresholds
 FLOOR = 0.005
-POOL = 500  # heads, and as many neurons, that are nodes of their own before pruning
-SHUFFLES = 2000
+FEATURES_KEPT = 10
+POOL = 500  # heads, and as many neurons and features, that are nodes of their own before pruning
 BASELINES = ("text", "zero")
 Progress = Callable[[int, int, str], None]
 
@@ -50,7 +54,9 @@ class Budget:
     moves.
 
     ``floor`` (flow): the least share of all that enters the output which an edge must carry. ``node_share`` and
-    ``edge_share`` (influence): the published thresholds. ``pool``: heads, and as many neurons, that are nodes alone.
+    ``edge_share`` (influence): the published thresholds. ``pool``: heads, and as many neurons and features, that are
+    nodes alone. ``features``: so many of the strongest features of bases are kept in any case, each by its largest way
+    to the output and with its two largest inputs; room for them is taken from ``nodes`` and ``edges``.
     """
 
     rule: str = "flow"
@@ -61,11 +67,12 @@ class Budget:
     node_share: float | int = NODE_SHARE
     edge_share: float | int = EDGE_SHARE
     pool: int = POOL
+    features: int = FEATURES_KEPT
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise UnknownName("pruning rule", self.rule, RULES, f"There are {' and '.join(RULES)}.")
-        if min(self.nodes, self.edges) < 1 or self.moves < 0 or self.pool < 0:
+        if min(self.nodes, self.edges) < 1 or min(self.moves, self.pool, self.features) < 0:
             raise BadInput("A graph of no nodes or no edges was asked for; allow at least one of each.")
         if not (0 < self.node_share <= 1 and 0 < self.edge_share <= 1 and 0 <= self.floor < 1):
             raise BadInput("Shares of influence lie above 0 and at most at 1; give such shares.")
@@ -81,6 +88,9 @@ def trace(
     budget: Budget = Budget(),
     baseline: str = "text",
     corrupt: str | Int[Tensor, "1 pos"] | None = None,
+    bases: Sequence[Basis] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
+    factor: float | int | None = None,
     test: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
@@ -89,31 +99,40 @@ def trace(
 
     Without ``against`` the target's logit is held against the mean of all. Every part is held against a ``baseline``:
     ``text``, its mean over built-in text; ``zero``, nothing (edges are then whole contributions, slopes the gradient
-    here, as in published attribution graphs); or its value on ``corrupt``, a prompt of the same length. ``test=False``
-    cuts no edge. Raises ``BadInput`` for answers that are not one token, ``NotTestable`` for networks that cannot be
-    taken apart.
+    here, as in published attribution graphs); or its value on ``corrupt``, a prompt of the same length.
+
+    ``bases`` (SAEs at ``attn_out``, ``mlp_out`` or ``resid`` of a layer, transcoders of an MLP) make active features
+    nodes, and their errors leaves; layers without one keep heads and neurons. ``groups`` names sets of features (node
+    names) that are set to ``factor`` times what they are (None: to their baseline). ``test=False`` cuts no edge. Raises
+    ``BadInput`` for answers that are not one token and bases of another network, ``NotTestable`` for networks that
+    cannot be taken apart.
     """
     check_causal_lm(network)
-    body = Body.of(network)
+    body = Body.of(network, bases)
     question = ask(network, prompt, target, against, position=position)
     seen = record(body, question.batch, question.position)
     held = _baseline(body, question, seen, baseline, corrupt, seed)
     metric = float(question.read(seen.logits[None])[0])
     flow = sweep(body, seen, question, held)
-    pool = pooled(body, seen, flow, heads=budget.pool, neurons=budget.pool)
+    pool = pooled(body, seen, flow, heads=budget.pool, neurons=budget.pool, features=budget.pool)
     links = link(body, seen, flow, pool, held, position=question.position, metric=metric)
     kept, scores = pruned(links, budget)
     places = _edges_of(links, kept)
-    effects, tested = None, None
+    numbers = [int(number) for number in np.flatnonzero(kept.nodes)]
+    effects, of_graph, of_features = None, None, None
     if test:
         cut = [place for place in places if can_cut(pool.nodes[place[1]])]
-        effects = dict(zip(cut, cut_edges(body, seen, question, pool, held.written, cut, progress=_named(progress))))
-        numbers = [int(number) for number in np.flatnonzero(kept.nodes)]
+        effects = dict(zip(cut, cut_edges(body, seen, question, links, cut, progress=_named(progress))))
         whole = run_kept(body, seen, question, pool, held.written, numbers, seed=seed)
-        tested = _tested(links, places, effects, whole, seed)
+        of_graph = tested(links, places, effects, whole, seed)
+    if body.places and (test or groups):
+        of_features = features_tested(
+            body, seen, question, links, places if test else (), numbers if test else (), groups=groups or {},
+            factor=factor, seed=seed,
+        )  # fmt: skip
     asked = _asked(links, kept, budget.moves, causal=body.wired.parts.causal)
-    moves, notes = explain(body, seen, question.batch, asked)
-    found = _Found(links, kept, scores, places, effects, tested, moves, notes)
+    moves, notes = explain(body, seen, question.batch, asked, links=links if bases else None)
+    found = _Found(links, kept, scores, places, effects, of_graph, of_features, moves, notes)
     return _trace(network, prompt, question, metric, held, found, seed)
 
 
@@ -143,17 +162,35 @@ def pruned(links: Links, budget: Budget) -> tuple[Kept, Scores]:
 
     start = marked(OUTPUT).astype(np.float64)
     values = links.values.astype(np.float64)
-    kinds = {"tokens": marked(EMBED), "error": marked(ERROR), "attention": marked(ATTENTION)}
-    scores = graph_scores(values, start, {**kinds, "rest": marked(HEADS, NEURONS)})
+    errors = [kind for kind in UNEXPLAINED if kind != ATTENTION]
+    kinds = {"tokens": marked(EMBED), "error": marked(*errors), "attention": marked(ATTENTION)}
+    scores = graph_scores(values, start, {**kinds, "rest": marked(HEADS, NEURONS, FEATURES)})
     always = marked(EMBED, BIAS, OUTPUT)
-    if budget.rule == "flow":
-        most = {"most_nodes": budget.nodes, "most_edges": budget.edges}
-        return expand(values, start, always=always, floor=float(budget.floor), **most), scores
-    kept = prune(
-        values, start, leaves=marked(*LEAVES), always=always, node_share=float(budget.node_share),
-        edge_share=float(budget.edge_share), most_nodes=budget.nodes, most_edges=budget.edges,
+    of_bases = [number for number, node in enumerate(nodes) if node.kind == FEATURE]
+    wanted = sorted(of_bases, key=lambda number: -abs(links.shares[number]))[: budget.features]
+    kept = kept_of(values, start, _less(budget, len(wanted)), leaves=marked(*LEAVES), always=always)
+    return attach(kept, values, start, wanted, always=always), scores
+
+
+def _less(budget: Budget, features: int) -> Budget:
+    """What is left for other nodes and edges when features are kept in any case."""
+    if not features:
+        return budget
+    return dataclasses.replace(
+        budget, nodes=max(1, budget.nodes - features), edges=max(1, budget.edges - 3 * features)
     )  # fmt: skip
-    return kept, scores
+
+
+def kept_of(
+    values: Matrix, start: Vector, budget: Budget, *, leaves: Bool[np.ndarray, " node"],
+    always: Bool[np.ndarray, " node"],
+) -> Kept:  # fmt: skip
+    """What a budget keeps of a whole graph; ``start`` marks the output, ``always`` what does not count against it."""
+    most = {"most_nodes": budget.nodes, "most_edges": budget.edges}
+    if budget.rule == "flow":
+        return expand(values, start, always=always, floor=float(budget.floor), **most)
+    shares = {"node_share": float(budget.node_share), "edge_share": float(budget.edge_share)}
+    return prune(values, start, leaves=leaves, always=always, **shares, **most)
 
 
 def _edges_of(links: Links, kept: Kept) -> list[tuple[int, int]]:
@@ -182,49 +219,6 @@ def _move(node: Node, links: Links, target: int, place: int) -> Asked:
     return Asked(node.layer, node.index, node.position, place, float(links.values[target, here].sum()))
 
 
-# -- tests ---------------------------------------------------------------------------------------------------------
-
-
-def _tested(
-    links: Links, places: Sequence[tuple[int, int]], effects: dict[tuple[int, int], float], whole: Whole, seed: int
-) -> Tested:
-    pairs = [(float(links.values[place]), effect) for place, effect in effects.items()]
-    moved = np.array([pair for pair in pairs if pair[0] != 0]).reshape(-1, 2)
-    signs = sign_agreement(moved[:, 0], moved[:, 1], seed=seed) if len(moved) else None
-    varied = len(moved) > 2 and all(len(set(column)) > 1 for column in moved.T)
-    rank = measure_spearman(moved[:, 0], moved[:, 1], seed=seed) if varied else None
-    alone = _against_random(whole.kept, whole, whole.random_kept, seed, lost=False)
-    lost = _against_random(whole.without, whole, whole.random_without, seed, lost=True)
-    left = len(places) - len(moved)
-    return Tested(len(moved), left, signs, rank, alone, lost, whole.kept, whole.without, whole.empty)
-
-
-def sign_agreement(
-    predicted: Float[np.ndarray, " edge"], measured: Float[np.ndarray, " edge"], *, seed: int = 0
-) -> Measurement:
-    """Share of edges whose two numbers have the same sign, against predictions shuffled between edges; p is one-sided.
-
-    The interval is that of a share of independent edges (Wilson). A graph whose effects are mostly positive agrees
-    often by chance: the null says how often.
-    """
-    right = np.sign(predicted) == np.sign(measured)
-    draws = np.random.default_rng(seed).permuted(np.tile(predicted, (SHUFFLES, 1)), axis=1)
-    null = (np.sign(draws) == np.sign(measured)).mean(1)
-    found = measure_against_null(float(right.mean()), null, n=len(right), alternative="greater", seed=seed)
-    low, high = proportion_interval(int(right.sum()), len(right))
-    return dataclasses.replace(found, low=float(low), high=float(high))
-
-
-def _against_random(value: float, whole: Whole, draws: Sequence[float], seed: int, *, lost: bool) -> Measurement | None:
-    """A run's place between the empty one (0) and the network (1), or what it lost of that way."""
-    span = whole.network - whole.empty
-    if abs(span) < 1e-6:
-        return None
-    shares = [(each - whole.empty) / span for each in (value, *draws)]
-    shares = [1 - share for share in shares] if lost else shares
-    return measure_against_null(shares[0], shares[1:], n=1, alternative="greater", seed=seed)
-
-
 # -- the result ----------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +232,7 @@ class _Found:
     places: Sequence[tuple[int, int]]
     effects: dict[tuple[int, int], float] | None
     tested: Tested | None
+    features: FeaturesTested | None
     moves: tuple[Move, ...]
     notes: tuple[str, ...]
 
@@ -258,6 +253,7 @@ def _trace(
         *question.names, question.position, metric, held.words, shown, tuple(map(found.edge, found.places)),
         found.moves, found.scores, found.kept.node_share, found.kept.direct_share, found.links.gap,
         len(found.links.pool.nodes), seed, found.tested, (*network.notes, *found.notes),
+        tuple(found.links.pool.through), found.features,
     )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 Attention is a contest between positions, so a pair counts by how much more it gives this key than the other keys of the
 same query, in the mean (differences that all keys share do not move attention). Sources are those of
-:mod:`cutaway.circuits.transformer`: embeddings, heads, MLPs, biases, all norms as they were.
+:mod:`cutaway.circuits.transformer`: embeddings, heads, MLPs, biases, all norms as they were. Where bases stand in the
+graph, sources are its nodes: a feature a at the query and b at the key give value_a value_b d_a' Omega d_b, and what
+is no node alone is a named rest.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cutaway.circuits.tracing.frozen import Body, Pass, wide
+from cutaway.circuits.tracing.links import Links
+from cutaway.circuits.tracing.nodes import BIAS
 from cutaway.circuits.transformer.forms import maps_of
 from cutaway.circuits.transformer.scores import MAP_BIAS, frozen_form
+from cutaway.circuits.transformer.stream import ERROR as STREAM_ERROR
 from cutaway.circuits.transformer.stream import Stream, stream_parts
-from cutaway.networks.network import Batch
+from cutaway.networks.network import Batch, Run
 
 CLOSE = 2e-3  # between the attention seen and that of the scores found
 
@@ -53,6 +58,11 @@ class Move:
     pairs: tuple[Pair, ...]
 
     @property
+    def rest(self) -> float:
+        """What all pairs that are not shown add to the advantage."""
+        return self.advantage - sum(pair.value for pair in self.pairs)
+
+    @property
     def node(self) -> str:
         """The name of the head's node."""
         return f"{self.head}@{self.query}"
@@ -69,16 +79,50 @@ class Asked:
     value: float
 
 
+Parts = tuple[tuple[str, ...], Float[Tensor, "part d"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Streams:
+    """The stream at a layer's heads as named parts; ``values`` are the network's own."""
+
+    stream: Stream
+    links: Links | None
+    layer: int
+
+    def at(self, position: int) -> Parts:
+        """Names, the same for the same part at every position, and what each wrote."""
+        if self.links is None:
+            return self.stream.names, wide(self.stream.parts[:, 0, position])
+        scope, nodes = self.links.readers[self.layer], self.links.pool.nodes
+        own = list(scope.at[position])
+        outs = torch.cat([self.links.outs[own], scope.biases[None]])
+        names = [nodes[number].name.rsplit("@", 1)[0] for number in own]
+        rest = wide(self.stream.values[0, position]) - outs.sum(0)
+        return (*names, BIAS, STREAM_ERROR), torch.cat([outs, rest[None]])
+
+
+def streams_of(body: Body, seen: Pass, batch: Batch, layer: int, links: Links | None) -> Streams:
+    """The stream that a layer's heads read, taken apart into the graph's nodes, or into parts of the network."""
+    if links is None:
+        return Streams(stream_parts(body.network, batch, layer=layer), None, layer)
+    values = seen.streams[layer][None].to(next(body.network.module.parameters()))
+    return Streams(Stream((), values.new_zeros(0, *values.shape), values, Run(None, batch)), links, layer)
+
+
 def explain(
-    body: Body, seen: Pass, batch: Batch, asked: Sequence[Asked], *, pairs: int = 5
+    body: Body, seen: Pass, batch: Batch, asked: Sequence[Asked], *, pairs: int = 5, links: Links | None = None
 ) -> tuple[tuple[Move, ...], tuple[str, ...]]:
-    """The moves with their strongest pairs, and notes on heads whose attention is more than a softmax of scores."""
+    """The moves with their strongest pairs, and notes on heads whose attention is more than a softmax of scores.
+
+    ``links``: pairs are of that graph's nodes.
+    """
     moves: list[Move] = []
     notes: list[str] = []
     for layer in sorted({each.layer for each in asked}):
-        stream = stream_parts(body.network, batch, layer=layer)
+        streams = streams_of(body, seen, batch, layer, links)
         for each in (one for one in asked if one.layer == layer):
-            found = _explained(body, seen, stream, each, pairs)
+            found = _explained(body, seen, streams, each, pairs)
             moves += [] if found is None else [found]
             if found is None:
                 notes.append(f"L{layer}H{each.index}: its attention is not the softmax of its scores as known here")
@@ -87,28 +131,47 @@ def explain(
     return tuple(moves), tuple(dict.fromkeys(notes))
 
 
-def _explained(body: Body, seen: Pass, stream: Stream, asked: Asked, count: int) -> Move | None:
+def _explained(body: Body, seen: Pass, streams: Streams, asked: Asked, count: int) -> Move | None:
     attention = seen.patterns[asked.layer][asked.index, asked.query]
     keys = [key for key in range(seen.length) if key <= asked.query or not body.wired.parts.causal]
-    tables = torch.stack([_table(body, stream, asked, key) for key in keys])
-    scores = tables.sum((1, 2))
+    tables = {key: score_pairs(body, streams, asked, key) for key in keys}
+    scores = torch.stack([table.values.sum() for table in tables.values()])
     if not _softmax(body, asked, scores, attention[keys]):
         return None
-    here = keys.index(asked.key)
-    others = [row for row in range(len(keys)) if row != here]
-    advantage = tables[here] - tables[others].mean(0) if others else torch.full_like(tables[here], torch.nan)
-    names = (*stream.names, MAP_BIAS)
+    here = tables.pop(asked.key)
+    queries, names, advantage = _advantage(here, list(tables.values()))
     return Move(
         f"L{asked.layer}H{asked.index}", asked.layer, asked.index, asked.query, asked.key,
-        float(attention[asked.key]), asked.value, float(scores[here]), float(advantage.sum()),
-        _top(names, advantage, count) if others else (),
+        float(attention[asked.key]), asked.value, float(here.values.sum()), float(advantage.sum()),
+        _top(queries, names, advantage, count) if tables else (),
     )  # fmt: skip
 
 
-def _table(body: Body, stream: Stream, asked: Asked, key: int) -> Float[Tensor, "query_part key_part"]:
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A score entered by pairs of parts of the query's and the key's stream; both end in the maps' biases."""
+
+    queries: tuple[str, ...]
+    keys: tuple[str, ...]
+    values: Float[Tensor, "query_part key_part"]
+
+
+def score_pairs(body: Body, streams: Streams, asked: Asked, key: int) -> Table:
+    """The score that a head gives a key: all entries add up to it."""
     maps = maps_of(body.network, asked.layer, asked.index)
-    form = frozen_form(body.network, stream, maps, asked.index, 0, asked.query, key)
-    return wide(form.ledger(wide(stream.parts[:, 0, asked.query]), wide(stream.parts[:, 0, key])).matrix())
+    form = frozen_form(body.network, streams.stream, maps, asked.index, 0, asked.query, key)
+    (queries, left), (keys, right) = streams.at(asked.query), streams.at(key)
+    return Table((*queries, MAP_BIAS), (*keys, MAP_BIAS), wide(form.ledger(left, right).matrix()))
+
+
+def _advantage(here: Table, others: Sequence[Table]) -> tuple[tuple[str, ...], tuple[str, ...], Tensor]:
+    """A table less the mean of the others, over all parts that any key has; NaN without others."""
+    names = tuple(dict.fromkeys(name for table in (here, *others) for name in table.keys))
+    place = {name: column for column, name in enumerate(names)}
+    total = torch.zeros(len(here.queries), len(names), dtype=torch.float64)
+    for table, weight in [(here, 1.0), *((other, -1.0 / len(others)) for other in others)]:
+        total.index_add_(1, torch.tensor([place[name] for name in table.keys]), weight * table.values)
+    return here.queries, names, total if others else torch.full_like(total, torch.nan)
 
 
 def _softmax(body: Body, asked: Asked, scores: Tensor, attention: Tensor) -> bool:
@@ -118,8 +181,8 @@ def _softmax(body: Body, asked: Asked, scores: Tensor, attention: Tensor) -> boo
     return float((expected - attention).abs().max()) <= CLOSE
 
 
-def _top(names: tuple[str, ...], table: Tensor, count: int) -> tuple[Pair, ...]:
+def _top(queries: tuple[str, ...], keys: tuple[str, ...], table: Tensor, count: int) -> tuple[Pair, ...]:
     flat = table.flatten()
     best = flat.abs().argsort(descending=True, stable=True)[:count].tolist()
     width = table.shape[1]
-    return tuple(Pair(names[k // width], names[k % width], float(flat[k])) for k in best)
+    return tuple(Pair(queries[k // width], keys[k % width], float(flat[k])) for k in best)

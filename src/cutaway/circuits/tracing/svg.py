@@ -12,7 +12,7 @@ from html import escape
 from cutaway.circuits.drawing.style import FAINT, INK, NEGATIVE, POSITIVE
 from cutaway.circuits.tracing.graph import Edge, Trace
 from cutaway.circuits.tracing.layout import BOX, HIGH, LEFT, TOP, Layout, Place, described, lay_out
-from cutaway.circuits.tracing.nodes import ATTENTION, BIAS, EMBED, ERROR, HEADS, NEURON, NEURONS, OUTPUT
+from cutaway.circuits.tracing.nodes import BIAS, EMBED, FEATURES, HEADS, NEURON, NEURONS, OUTPUT, UNEXPLAINED
 
 THICKEST, THINNEST = 7.0, 0.8
 LIGHT = {True: "#fdf0e1", False: "#eeeaf5"}  # fills of nodes that add and that take away
@@ -92,12 +92,12 @@ def _edge_words(edge: Edge) -> str:
 def _node(place: Place, trace: Trace) -> str:
     node = place.node
     colour = INK if node.kind in (EMBED, OUTPUT) else POSITIVE if node.value >= 0 else NEGATIVE
-    fill = "white" if node.kind in (EMBED, ERROR, ATTENTION, BIAS) else LIGHT[node.value >= 0]
+    fill = "white" if node.kind in (EMBED, BIAS, *UNEXPLAINED) else LIGHT[node.value >= 0]
     radius = 3.0 if node.kind in (NEURON, NEURONS, EMBED) else HIGH / 2
-    dash = ' stroke-dasharray="3 3"' if node.kind in (ERROR, ATTENTION, BIAS) else ""
+    dash = ' stroke-dasharray="3 3"' if node.kind in (BIAS, *UNEXPLAINED) else ""
     heavy = 2.2 if node.kind == OUTPUT else 1.2
     back = ""
-    if node.kind in (HEADS, NEURONS):  # a stack: several parts
+    if node.kind in (HEADS, NEURONS, FEATURES):  # a stack: several parts
         back = _box(place, radius, "white", colour, "", 1.0, shift=3.0)
     words = f"{described(node, trace)}: {node.value:+.3g} logits"
     size = 11 if len(place.label) < 10 else 9.5

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cutaway.circuits.tracing import Edge, Move, Tested, Trace
+from cutaway.circuits.tracing import Edge, FeaturesTested, Move, Tested, Trace
 from cutaway.circuits.tracing.layout import shown
 from cutaway.evidence import Measurement
 
@@ -40,19 +40,38 @@ def _trust(trace: Trace) -> list[str]:
         f"directly. Replacement {trace.scores.replacement:.2f}, completeness {trace.scores.completeness:.2f}, errors "
         f"{trace.scores.error:.1%} of influence.",
     ]
-    return lines + ([] if trace.tested is None else _tested(trace.tested))
+    if trace.bases:
+        lines.append(f"In features: {', '.join(trace.bases)}; what they leave out is in nodes that end in .error.")
+    lines += [] if trace.tested is None else _tested(trace.tested)
+    return lines + ([] if trace.features is None else _features(trace.features))
 
 
 def _tested(tested: Tested) -> list[str]:
     return [
-        f"Edges cut one by one: {tested.checked} ({tested.unchecked} could not be); right sign {_told(tested.signs)}; "
-        f"rank correlation {_told(tested.rank)}.",
-        f"Without these parts {_told(tested.lost)} of the difference is lost; with them alone {_told(tested.alone)} is "
+        f"Edges cut one by one: {tested.checked} ({tested.unchecked} could not be); right sign {told(tested.signs)}; "
+        f"rank correlation {told(tested.rank)}.",
+        f"Without these parts {told(tested.lost)} of the difference is lost; with them alone {told(tested.alone)} is "
         "left.",
     ]
 
 
-def _told(value: Measurement | None) -> str:
+def _features(found: FeaturesTested) -> list[str]:
+    lines = [
+        f"Features set to their baseline one by one: {len(found.singles)}; right sign {told(found.signs)}; rank "
+        f"correlation {told(found.rank)}.",
+        f"Edges between features: the target's activation moves as they say {told(found.moved)}.",
+    ] if found.singles else []  # fmt: skip
+    for kind, effects in (("Edges from features cut together into", found.joined), ("Group set:", found.groups)):
+        lines += [
+            f"{kind} {effect.name} ({len(effect.nodes)} features): predicted {effect.predicted:+.3g}, measured "
+            f"{effect.measured:+.3g}."
+            for effect in effects
+        ]
+    return lines
+
+
+def told(value: Measurement | None) -> str:
+    """A number with its interval and null, as a reader takes it in."""
     if value is None:
         return "not measured"
     interval = "" if math.isnan(value.low) else f" [{value.low:.2f}, {value.high:.2f}]"
@@ -70,11 +89,12 @@ def _edges(trace: Trace) -> Table:
     targets = sorted(dict.fromkeys(edge.target for edge in trace.edges), key=lambda name: -stage[name])
     for target in targets:
         for row, edge in enumerate(trace.into(target)):
-            table.add_row("" if row else target, edge.source, f"{edge.value:+.3g}", *_checked(edge))
+            table.add_row("" if row else target, edge.source, f"{edge.value:+.3g}", *checked(edge))
     return table
 
 
-def _checked(edge: Edge) -> tuple[str, str]:
+def checked(edge: Edge) -> tuple[str, str]:
+    """What cutting an edge did, and whether that is as it says."""
     if edge.check is None:
         return "–", ""
     sign = {None: "", True: "right", False: "WRONG"}[edge.check.agrees]

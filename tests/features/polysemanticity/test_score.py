@@ -5,12 +5,12 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import kstest
 
-from cutaway.features import polysemanticity as scores
 from cutaway.features.collect import as_stimulus_set, collect, peers
 from cutaway.features.descriptors import describe, describe_picture
 from cutaway.features.examples import top_picks
 from cutaway.features.pictures import Pictures
 from cutaway.features.polysemanticity import balanced_silhouette, one_cloud_scores, polysemanticity, separation
+from cutaway.features.polysemanticity import score as scores
 from tests.features.planted import language_model, pictures, templates
 
 
